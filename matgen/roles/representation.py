@@ -1,0 +1,187 @@
+"""Role: crystals as token sequences, both ways, and which sequences are crystals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from matgen.errors import CrystalError
+from matgen.records import Crystal, PropertyValue, Tokens
+from matgen.roles.component import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from matgen.roles.ordering import Ordering
+
+GrammarState: TypeAlias = "dict[str, Tensor]"
+"""Named tensors with rows first. The engine may index, concatenate and scatter rows of any state,
+so a state holds everything about its row and nothing else."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a representation.
+
+    Attributes:
+        names: Text of each token, position = id, all different.
+        kinds: Kind of each token (``element``, ``coordinate``, ``lattice`` …); reports, and
+            temperatures per kind, go by it. Where one token serves two kinds (shared bins), the
+            kind of a *position* differs: see ``Representation.kinds``.
+        start: Id that opens every sequence.
+        end: Id that closes every sequence.
+        continuous: Ids that carry a value.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    start: int
+    end: int
+    continuous: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def ids(self) -> Mapping[str, int]:
+        """Token text to id."""
+        return {name: index for index, name in enumerate(self.names)}
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``vocabulary.json`` holds."""
+        return {
+            "format": 1,
+            "names": list(self.names),
+            "kinds": list(self.kinds),
+            "start": self.start,
+            "end": self.end,
+            "continuous": list(self.continuous),
+        }
+
+
+class Grammar(ABC):
+    """Which tokens may come next, for many rows at once: a batched state machine.
+
+    All tensors live on the device given to ``begin``; no method copies to the host. A state is
+    never changed in place, so an older one can be kept for a rewind. The intersection of a grammar
+    with constraints is again a grammar.
+    """
+
+    @abstractmethod
+    def begin(self, rows: int, device: str) -> GrammarState:
+        """Return the state before the first token (the start token comes first)."""
+
+    @abstractmethod
+    def allowed(self, state: GrammarState) -> Tensor:
+        """Return (B, V) bool: what may come next. A finished row allows nothing."""
+
+    @abstractmethod
+    def advance(self, state: GrammarState, ids: Tensor, values: Tensor | None = None) -> GrammarState:
+        """Return the state after one more token in each row.
+
+        Args:
+            state: Left unchanged.
+            ids: (B,) int64. A token that was not allowed leaves the row unspecified.
+            values: (B,) float32 where continuous tokens exist.
+        """
+
+    @abstractmethod
+    def finished(self, state: GrammarState) -> Tensor:
+        """Return (B,) bool: the row is a whole sentence."""
+
+    @abstractmethod
+    def kinds(self, state: GrammarState) -> Tensor:
+        """Return (B,) int64: index into ``kind_names`` of the position to be written next."""
+
+    @property
+    @abstractmethod
+    def kind_names(self) -> tuple[str, ...]:
+        """Kinds of positions, for temperatures and reports per kind."""
+
+    def bounds(self, state: GrammarState) -> tuple[Tensor, Tensor] | None:
+        """Return (B,) lowest and (B,) highest value a continuous token may take next.
+
+        None where the representation has no continuous tokens.
+        """
+        return None
+
+
+class Representation(Component):
+    """Turns crystals into token sequences and back."""
+
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """Return the tokens; depends on the settings alone."""
+
+    @property
+    @abstractmethod
+    def max_tokens(self) -> int:
+        """Longest sequence, start and end included."""
+
+    @abstractmethod
+    def grammar(self) -> Grammar:
+        """Return the language: exactly the sequences that ``decode`` accepts."""
+
+    @abstractmethod
+    def items(self, crystal: Crystal) -> Crystal:
+        """Return what an ordering permutes, one site per item, quantised.
+
+        Raises:
+            OutsideRange: the representation cannot hold this crystal.
+        """
+
+    @abstractmethod
+    def encode(self, crystal: Crystal, ordering: Ordering, rng: np.random.Generator) -> Tokens:
+        """Return the sequence of a crystal, start and end tokens included.
+
+        Args:
+            crystal: In the canonical cell, with oxidation states.
+            ordering: Order of the items.
+            rng: Passed to the ordering.
+
+        Raises:
+            OutsideRange: the representation cannot hold this crystal.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: Tokens) -> Crystal:
+        """Return the crystal of a whole sequence, sites in the order written.
+
+        Raises:
+            Undecodable: no sentence of the language.
+        """
+
+    def decode_batch(self, sequences: Sequence[Tokens]) -> list[Crystal | CrystalError]:
+        """Return crystal or reason for each sequence; override where a batch is faster."""
+        decoded: list[Crystal | CrystalError] = []
+        for tokens in sequences:
+            try:
+                decoded.append(self.decode(tokens))
+            except CrystalError as error:
+                decoded.append(error)
+        return decoded
+
+    @property
+    def prompted(self) -> tuple[str, ...]:
+        """Labels of conditions that become prompt tokens instead of condition slots."""
+        return ()
+
+    def prompt(self, wanted: Mapping[str, PropertyValue]) -> Tokens:
+        """Return the tokens a sample starts from: the start token and what is prompted.
+
+        Args:
+            wanted: Values of the prompted conditions that were asked for.
+        """
+        del wanted
+        vocabulary = self.vocabulary()
+        values = np.zeros(1, dtype=np.float32) if vocabulary.continuous else None
+        return Tokens(np.array([vocabulary.start], dtype=np.int64), values)
+
+    @abstractmethod
+    def position_kinds(self, tokens: Tokens) -> np.ndarray:
+        """Return (L,) int64 indices into the grammar's ``kind_names``, the kind of each position."""
