@@ -130,9 +130,7 @@ class Crystal:
         """Return an ase ``Atoms`` with periodic boundaries."""
         from ase import Atoms
 
-        return Atoms(
-            numbers=self.numbers, scaled_positions=self.frac, cell=self.lattice, pbc=True
-        )
+        return Atoms(numbers=self.numbers, scaled_positions=self.frac, cell=self.lattice, pbc=True)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -81,7 +81,9 @@ class Grammar(ABC):
         """Return (B, V) bool: what may come next. A finished row allows nothing."""
 
     @abstractmethod
-    def advance(self, state: GrammarState, ids: Tensor, values: Tensor | None = None) -> GrammarState:
+    def advance(
+        self, state: GrammarState, ids: Tensor, values: Tensor | None = None
+    ) -> GrammarState:
         """Return the state after one more token in each row.
 
         Args:
