@@ -6,7 +6,7 @@ One class per decision that a caller can take::
     ├── UserError               the user can mend it: printed as one line, exit code 2
     │   ├── UnknownName         a name that nothing is registered under (suggestions inside)
     │   ├── AmbiguousName       a bare name that several plugins offer, or one name claimed twice
-    │   ├── PluginProblem       a plugin is missing, failed to import, or broke a rule of the catalog
+    │   ├── PluginProblem       a plugin is missing, broken, or against the rules
     │   ├── BadOptions          a setting, flag or combination that cannot work
     │   ├── MissingDependency   an optional package or weight file that a component needs
     │   └── BadFile             a file that cannot be read as what it should be

@@ -27,4 +27,5 @@ class Component(BaseModel, ABC):
     @classmethod
     def upgrade(cls, settings: dict[str, Any], revision: int) -> dict[str, Any]:  # JSON values
         """Return today's form of settings saved by an earlier ``revision`` of this class."""
+        del revision
         return settings

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matgen.errors import CrystalError
 from matgen.records import Crystal, PropertyValue, Tokens
@@ -110,6 +111,7 @@ class Grammar(ABC):
 
         None where the representation has no continuous tokens.
         """
+        del state
         return None
 
 
@@ -185,5 +187,5 @@ class Representation(Component):
         return Tokens(np.array([vocabulary.start], dtype=np.int64), values)
 
     @abstractmethod
-    def position_kinds(self, tokens: Tokens) -> np.ndarray:
-        """Return (L,) int64 indices into the grammar's ``kind_names``, the kind of each position."""
+    def position_kinds(self, tokens: Tokens) -> NDArray[np.int64]:
+        """Return (L,) int64 indices into the grammar's ``kind_names``, one per position."""
