@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from matgen.errors import BadOptions
 from matgen.records import Crystal, PropertyValue
@@ -62,6 +65,18 @@ class Condition(Component):
         The one place where a value is transformed.
         """
 
+    def augment(
+        self, features: NDArray[np.float32], keys: NDArray[np.uint64]
+    ) -> NDArray[np.float32]:
+        """Return (R, feature_size) features as one epoch of training should see them.
+
+        Args:
+            features: Of R crystals, NaN where unknown; not to be changed in place.
+            keys: (R,) random numbers, one per (seed, epoch, crystal): the only source of chance.
+        """
+        del keys
+        return features
+
     @abstractmethod
     def encoder(self, width: int) -> nn.Module:
         """Return the learned map from (B, feature_size) float32 features to (B, width)."""
@@ -80,6 +95,16 @@ class Condition(Component):
         if isinstance(requested, str) or isinstance(achieved, str):
             return float(requested != achieved)
         return abs(achieved - requested)
+
+    def conflict(self, value: PropertyValue, others: Mapping[str, PropertyValue]) -> str:
+        """Return why no crystal can have this value together with the others asked for, or "".
+
+        Args:
+            value: Of this condition.
+            others: Label to value of every other condition in the same request.
+        """
+        del value, others
+        return ""
 
     def fitted(self, values: Sequence[PropertyValue]) -> Condition:
         """Return this condition with settings that depend on the training values filled in."""

@@ -1,0 +1,339 @@
+"""From a dataset to a token store: reduce, assign oxidation states, encode, in parallel.
+
+The work is cut into chunks of records; a finished chunk is a file, so an interrupted build goes on
+where it stopped, and a finished store is reused as long as nothing it was made from changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from matgen.crystal.cell import canonical_cell
+from matgen.crystal.checks import check_crystal
+from matgen.crystal.oxidation import OxidationAssigner
+from numpy.typing import NDArray
+
+from matgen.atomic import replacing, write_json, write_text
+from matgen.data.token_store import FORMAT, TokenStore
+from matgen.errors import BadFile, BadOptions, CrystalError, OutsideRange
+from matgen.records import Crystal, PropertyValue, Record, Skipped, Tokens
+
+if TYPE_CHECKING:
+    from matgen.catalog import Catalog
+    from matgen.roles.condition import Condition
+    from matgen.roles.dataset import DatasetSource, Split
+    from matgen.roles.executor import Executor
+    from matgen.roles.ordering import Ordering
+    from matgen.roles.representation import Representation
+
+CHUNK = 2000
+"""Records per piece of work: seconds of it, so little is lost and the bar moves."""
+
+
+class PrepareObserver(Protocol):
+    """Hears how far a build is."""
+
+    def on_chunk(self, n_records: int) -> None:
+        """A chunk of this many records is done."""
+
+
+@dataclass(frozen=True)
+class PreparePlan:
+    """What to prepare.
+
+    Attributes:
+        conditions: Whose features to compute; unfitted.
+        seed: Selects the permutations of a random ordering.
+    """
+
+    dataset: DatasetSource
+    split: Split
+    representation: Representation
+    ordering: Ordering
+    conditions: tuple[Condition, ...]
+    seed: int = 0
+
+    def fingerprint(self, catalog: Catalog) -> str:
+        """Return 16 hex digits that change with anything the store depends on."""
+        made_from = {
+            "format": FORMAT,
+            "dataset": catalog.dump(self.dataset),
+            "records": self.dataset.fingerprint(),
+            "split": self.split,
+            "representation": catalog.dump(self.representation),
+            "ordering": catalog.dump(self.ordering),
+            "conditions": [catalog.dump(condition) for condition in self.conditions],
+            "seed": self.seed,
+        }
+        text = json.dumps(made_from, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def prepare(
+    plan: PreparePlan,
+    folder: Path,
+    catalog: Catalog,
+    executor: Executor,
+    *,
+    observer: PrepareObserver,
+) -> TokenStore:
+    """Return the store of a plan under ``folder``, built now unless it is there already.
+
+    Args:
+        folder: Holds stores; each has a folder of its own, named by split and fingerprint.
+
+    Raises:
+        BadOptions: a condition's unit or column does not fit the dataset, or nothing was left.
+    """
+    _check_units(plan)
+    fingerprint = plan.fingerprint(catalog)
+    path = folder / f"{plan.split}-{fingerprint}"
+    if not (path / "index.json").exists():
+        parts = folder / f".{path.name}.parts"
+        _encode_all(plan, parts, executor, observer)
+        _assemble(plan, parts, path, catalog, fingerprint)
+        shutil.rmtree(parts)
+    return TokenStore.open(path, catalog)
+
+
+def _check_units(plan: PreparePlan) -> None:
+    """Refuse a condition whose column the dataset lacks or gives in another unit."""
+    units = plan.dataset.units
+    for condition in plan.conditions:
+        if condition.reads is None:
+            continue
+        if condition.reads not in units:
+            raise BadOptions(
+                f"condition {condition.label!r} reads the column {condition.reads!r}, which "
+                f"dataset {plan.dataset.name!r} does not have (it has {', '.join(sorted(units))})"
+            )
+        if units[condition.reads] != condition.measured_in:
+            raise BadOptions(
+                f"condition {condition.label!r} is in {condition.measured_in!r}, the dataset gives "
+                f"{condition.reads!r} in {units[condition.reads]!r}; convert the data first"
+            )
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """The task of a worker: a chunk of records to arrays."""
+
+    plan: PreparePlan
+
+    def __call__(self, chunk: tuple[int, list[Record]]) -> _Part:
+        first, records = chunk
+        assigner = OxidationAssigner()
+        part = _Part(first)
+        for offset, record in enumerate(records):
+            try:
+                crystal, how = self._standardise(record.crystal, assigner)
+                rng = np.random.default_rng([self.plan.seed, 0, first + offset])
+                tokens = self.plan.representation.encode(crystal, self.plan.ordering, rng)
+            except CrystalError as error:
+                kind = "outside range" if isinstance(error, OutsideRange) else "bad crystal"
+                part.dropped.append((record.id, kind, str(error)))
+                continue
+            part.how[how] += 1
+            part.names.append(record.id)
+            part.tokens.append(tokens)
+            part.crystals.append(crystal)
+            part.values.append([self._value(c, record, crystal) for c in self.plan.conditions])
+        return part
+
+    def _standardise(self, crystal: Crystal, assigner: OxidationAssigner) -> tuple[Crystal, str]:
+        check_crystal(crystal)
+        if not self.plan.dataset.reduced:
+            crystal = canonical_cell(crystal)
+        if crystal.oxidation is not None:
+            return crystal, "given"
+        assignment = assigner.assign(crystal)
+        return crystal.with_oxidation(assignment.oxidation), assignment.how
+
+    @staticmethod
+    def _value(condition: Condition, record: Record, crystal: Crystal) -> PropertyValue | None:
+        if condition.reads is None:
+            return condition.achieved(crystal)
+        return record.properties.get(condition.reads)
+
+
+class _Part:
+    """What a chunk became."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.names: list[str] = []
+        self.tokens: list[Tokens] = []
+        self.crystals: list[Crystal] = []
+        self.values: list[list[PropertyValue | None]] = []
+        self.dropped: list[tuple[str, str, str]] = []
+        self.how: Counter[str] = Counter()
+
+    def save(self, path: Path) -> None:
+        """Write the part as one npz of plain arrays."""
+        crystals = self.crystals
+        arrays: dict[str, NDArray[Any]] = {
+            "ids": _joined([t.ids for t in self.tokens], np.int64),
+            "lengths": np.array([len(t) for t in self.tokens], dtype=np.int64),
+            "lattice": np.array([c.lattice for c in crystals]).reshape(-1, 3, 3),
+            "frac": _joined([c.frac for c in crystals], np.float64).reshape(-1, 3),
+            "numbers": _joined([c.numbers for c in crystals], np.int64),
+            "oxidation": _joined(
+                [c.oxidation for c in crystals if c.oxidation is not None], np.int64
+            ),
+            "n_sites": np.array([c.n_sites for c in crystals], dtype=np.int64),
+        }
+        values = [t.values for t in self.tokens if t.values is not None]
+        if values:
+            arrays["token_values"] = _joined(values, np.float32)
+        notes = {
+            "names": self.names,
+            "values": self.values,
+            "dropped": self.dropped,
+            "how": dict(self.how),
+        }
+        arrays["notes"] = np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+
+def _encode_all(
+    plan: PreparePlan, parts: Path, executor: Executor, observer: PrepareObserver
+) -> None:
+    parts.mkdir(parents=True, exist_ok=True)
+    refused: list[Skipped] = []
+    chunks = _chunks(plan.dataset.records(plan.split, on_skip=refused.append))
+
+    def missing() -> Iterator[tuple[int, list[Record]]]:
+        for first, records in chunks:
+            if (parts / f"{first:09d}.npz").exists():
+                observer.on_chunk(len(records))
+            else:
+                yield first, records
+
+    with executor.open() as pool:
+        for part in pool.map(_Encode(plan), missing()):
+            part.save(parts / f"{part.first:09d}.npz")
+            observer.on_chunk(len(part.names) + len(part.dropped))
+    write_json(
+        parts / "refused.json",
+        {"refused": [[skipped.source, skipped.reason] for skipped in refused]},
+    )
+
+
+def _chunks(records: Iterator[Record]) -> Iterator[tuple[int, list[Record]]]:
+    first = 0
+    while chunk := list(islice(records, CHUNK)):
+        yield first, chunk
+        first += len(chunk)
+
+
+def _assemble(
+    plan: PreparePlan, parts: Path, path: Path, catalog: Catalog, fingerprint: str
+) -> None:
+    loaded = [_load_part(file) for file in sorted(parts.glob("*.npz"))]
+    notes = [note for _, note in loaded]
+    arrays = {
+        name: np.concatenate([part[name] for part, _ in loaded])
+        for name in (loaded[0][0] if loaded else ())
+        if name != "notes"
+    }
+    names = [name for note in notes for name in note["names"]]
+    refused = json.loads((parts / "refused.json").read_text())["refused"]
+    dropped = [row for note in notes for row in note["dropped"]]
+    dropped += [[source, "unreadable", reason] for source, reason in refused]
+    if not names:
+        cause = f"; the first: {dropped[0][0]}: {dropped[0][2]}" if dropped else ""
+        raise BadOptions(f"no crystal of split {plan.split!r} could be encoded{cause}")
+    n_vocabulary = len(plan.representation.vocabulary())
+    small = np.uint16 if n_vocabulary <= np.iinfo(np.uint16).max else np.int32
+    columns = list(zip(*(row for note in notes for row in note["values"]), strict=True))
+    fitted = [
+        condition.fitted([value for value in column if value is not None])
+        for condition, column in zip(plan.conditions, columns, strict=True)
+    ]
+    files: dict[str, NDArray[Any]] = {
+        "ids": arrays["ids"].astype(small),
+        "offsets": _offsets(arrays["lengths"]),
+        "sites": _offsets(arrays["n_sites"]),
+        "lattice": arrays["lattice"],
+        "frac": arrays["frac"],
+        "numbers": arrays["numbers"].astype(np.uint8),
+        "oxidation": arrays["oxidation"].astype(np.int8),
+    }
+    if "token_values" in arrays:
+        files["values"] = arrays["token_values"]
+    for i, (condition, column) in enumerate(zip(fitted, columns, strict=True)):
+        files[f"feature_{i}"] = _features(condition, column)
+    path.mkdir(parents=True, exist_ok=True)
+    for name, array in files.items():
+        with replacing(path / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+    write_text(path / "names.txt", "".join(f"{name}\n" for name in names))
+    write_text(
+        path / "dropped.jsonl",
+        "".join(
+            json.dumps({"id": name, "kind": kind, "reason": reason}, ensure_ascii=False) + "\n"
+            for name, kind, reason in dropped
+        ),
+    )
+    index: Mapping[str, object] = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "dataset": catalog.dump(plan.dataset),
+        "split": plan.split,
+        "representation": catalog.dump(plan.representation),
+        "ordering": catalog.dump(plan.ordering),
+        "conditions": [catalog.dump(condition) for condition in fitted],
+        "seed": plan.seed,
+        "n_sequences": len(names),
+        "n_tokens": int(arrays["lengths"].sum()),
+        "dropped": dict(Counter(kind for _, kind, _ in dropped)),
+        "oxidation": dict(sum((Counter(note["how"]) for note in notes), Counter())),
+        "known": {
+            condition.label: sum(value is not None for value in column)
+            for condition, column in zip(fitted, columns, strict=True)
+        },
+        "range": {
+            condition.label: [min(numbers), max(numbers)]
+            for condition, column in zip(fitted, columns, strict=True)
+            if (numbers := [v for v in column if isinstance(v, int | float)])
+        },
+    }
+    write_json(path / "index.json", index)
+
+
+def _load_part(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = dict(saved)
+    except (OSError, ValueError) as error:
+        raise BadFile(f"unfinished work in {path} is damaged ({error}); delete it") from None
+    notes: dict[str, Any] = json.loads(arrays.pop("notes").tobytes())  # JSON values
+    return arrays, notes
+
+
+def _features(
+    condition: Condition, column: tuple[PropertyValue | None, ...]
+) -> NDArray[np.float32]:
+    features = np.full((len(column), condition.feature_size), np.nan, dtype=np.float32)
+    for row, value in enumerate(column):
+        if value is not None:
+            features[row] = condition.feature(value)
+    return features
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _joined(arrays: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype=dtype)

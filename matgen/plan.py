@@ -1,0 +1,283 @@
+"""From what a person typed to objects: every cross-check happens here, before any heavy work.
+
+Only this module and the registry see names; the engine sees components.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from matgen.errors import BadFile, BadOptions, UnknownName
+from matgen.model_spec import ModelSpec
+from matgen.roles.backbone import Backbone
+from matgen.roles.condition import Condition
+from matgen.roles.dataset import DatasetSource
+from matgen.roles.ordering import Ordering
+from matgen.roles.representation import Representation
+from matgen.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from matgen.catalog import Catalog
+    from matgen.records import PropertyValue
+    from matgen.run_dir import Run
+
+C = TypeVar("C")
+
+
+class TrainConfig(BaseModel):
+    """A training run as a person writes it: flags, or the keys of ``--config run.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str | None = None
+    representation: str | None = None
+    ordering: str | None = None
+    backbone: str | None = None
+    preset: str | None = None
+    """Sizes of the backbone: a ``[presets.NAME]`` of registry.toml."""
+    conditions: tuple[str, ...] | None = None
+    """Names of the conditions to learn; None takes the defaults that the dataset can feed."""
+    columns: tuple[str, ...] = ()
+    """``title:unit`` of further numeric columns to learn as conditions."""
+    settings: dict[str, Any] = {}  # ``component.field`` to value, validated by the component
+    training: dict[str, Any] = {}  # validated by TrainingSettings
+
+    @classmethod
+    def from_toml(cls, path: Path) -> TrainConfig:
+        """Read a run.toml.
+
+        Raises:
+            BadFile, BadOptions: unreadable, or a key that does not exist.
+        """
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadFile(f"cannot read {path}: {error}") from None
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadOptions(
+                f"{path}: {where}: {first['msg'].lower()} (keys: {', '.join(cls.model_fields)})"
+            ) from None
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A training run as objects; the spec's conditions are fitted when the data is prepared."""
+
+    spec: ModelSpec
+    dataset: DatasetSource
+    settings: TrainingSettings
+
+
+def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> TrainPlan:
+    """Turn names into components and check that they fit together.
+
+    Args:
+        gpu: Selects the default preset.
+
+    Raises:
+        UnknownName, AmbiguousName, BadOptions: one sentence that says what to do.
+    """
+    settings = _Settings(config.settings)
+    dataset = _build(catalog, DatasetSource, "dataset", config.dataset, settings)
+    preset = config.preset or catalog.choices.default("preset_gpu" if gpu else "preset_cpu")
+    backbone_name = catalog.resolve(
+        "backbone", config.backbone or catalog.choices.default("backbone")
+    )
+    sizes = _preset(catalog, preset, backbone_name, asked=config.preset is not None)
+    spec = ModelSpec(
+        representation=_build(
+            catalog, Representation, "representation", config.representation, settings
+        ),
+        ordering=_build(catalog, Ordering, "ordering", config.ordering, settings),
+        backbone=_build(catalog, Backbone, "backbone", backbone_name, settings, sizes),
+        conditions=_conditions(config, catalog, dataset, settings),
+    )
+    training = {**config.training, **settings.take("training")}
+    settings.refuse_rest()
+    try:
+        return TrainPlan(spec, dataset, TrainingSettings.model_validate(training))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        known = ", ".join(TrainingSettings.model_fields)
+        raise BadOptions(f"training.{where}: {first['msg'].lower()} (settings: {known})") from None
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:  # values of any TOML type
+    """Return ``{"backbone.layers": 6}`` of ``["backbone.layers=6"]``; a bare word is a text."""
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key:
+            raise BadOptions(
+                f"--set {text}: write COMPONENT.SETTING=VALUE, as in backbone.layers=6"
+            )
+        try:
+            settings[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key] = value
+    return settings
+
+
+def parse_requests(
+    texts: Sequence[str], conditions: Sequence[Condition], aliases: Mapping[str, str]
+) -> list[dict[str, PropertyValue]]:
+    """Return the grid of requests that ``--cond`` flags span: one empty request if there are none.
+
+    Args:
+        texts: ``label=value``; a label given several times, or with several values separated by
+            commas, makes one axis of the grid.
+        conditions: Those the model was trained with.
+        aliases: Friendly condition name to qualified name.
+
+    Raises:
+        UnknownName: a condition that the model does not know; lists those it does.
+        BadOptions: a value out of range, or values that exclude each other.
+    """
+    known = {condition.label: condition for condition in conditions}
+    axes: dict[str, list[PropertyValue]] = {}
+    for text in texts:
+        label, equals, value = text.partition("=")
+        if not equals or not value:
+            raise BadOptions(f"--cond {text}: write NAME=VALUE, as in --cond band_gap=1.5")
+        label = aliases.get(label, label).partition(":")[2] or label
+        if label not in known:
+            listed = ", ".join(known) or "none"
+            raise UnknownName(f"this checkpoint was trained without {label!r}; it knows {listed}")
+        axes.setdefault(label, []).extend(_values(known[label], value))
+    grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    for request in grid:
+        for label, value in request.items():
+            others = {other: v for other, v in request.items() if other != label}
+            if reason := known[label].conflict(value, others):
+                raise BadOptions(f"conditions exclude each other: {reason}")
+    return grid
+
+
+def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> list[str]:
+    """Return one sentence per numeric value that lies outside what the model was trained on."""
+    told = {}
+    for request in grid:
+        for label, value in request.items():
+            low, high = run.trained_range.get(label, (None, None))
+            if low is None or high is None or isinstance(value, str) or low <= value <= high:
+                continue
+            told[label, value] = (
+                f"{label}={value:g} is outside the training data ({low:g} to {high:g}); "
+                "expect crystals near the edge of that range at best"
+            )
+    return list(told.values())
+
+
+def check_energy_scales(relaxer_scale: str, hull_scale: str, relaxer: str, hull: str) -> None:
+    """Refuse to compare energies that are not on one scale.
+
+    Raises:
+        BadOptions: says which component is on which scale.
+    """
+    if relaxer_scale != hull_scale:
+        raise BadOptions(
+            f"{relaxer} gives energies on the scale {relaxer_scale!r}, the hull {hull} is on "
+            f"{hull_scale!r}; choose a hull on {relaxer_scale!r}, or --hull none"
+        )
+
+
+class _Settings:
+    """``component.field`` settings, handed out once each so that a leftover is noticed."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:  # values of any TOML type
+        self._by_component: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            component, _, field = key.rpartition(".")
+            self._by_component.setdefault(component, {})[field] = value
+
+    def take(self, component: str) -> dict[str, Any]:  # values of any TOML type
+        return self._by_component.pop(component, {})
+
+    def refuse_rest(self) -> None:
+        if self._by_component:
+            left = next(iter(self._by_component))
+            raise BadOptions(
+                f"--set {left}.…: no such component in this command; use dataset, representation, "
+                "ordering, backbone, condition.NAME or training"
+            )
+
+
+def _build(
+    catalog: Catalog,
+    kind: type[C],
+    role: str,
+    name: str | None,
+    settings: _Settings,
+    under: Mapping[str, Any] | None = None,  # settings that --set overrides
+) -> C:
+    chosen = name or catalog.choices.default(role)
+    merged = {**(under or {}), **settings.take(role)}
+    component = catalog.build(role, chosen, merged)
+    assert isinstance(component, kind)
+    return component
+
+
+def _preset(catalog: Catalog, preset: str, backbone: str, *, asked: bool) -> dict[str, Any]:
+    """Return the sizes of a preset for this backbone; none where it has none and none was asked."""
+    presets = catalog.choices.file.presets
+    if preset not in presets:
+        raise UnknownName(f"no preset is called {preset!r}; known: {', '.join(presets)}")
+    sizes = presets[preset].get(backbone)
+    if sizes is None and asked:
+        having = ", ".join(p for p, table in presets.items() if backbone in table) or "none"
+        raise BadOptions(f"preset {preset!r} has no sizes for {backbone}; presets: {having}")
+    return sizes or {}
+
+
+def _conditions(
+    config: TrainConfig, catalog: Catalog, dataset: DatasetSource, settings: _Settings
+) -> tuple[Condition, ...]:
+    names = config.conditions
+    chosen: list[Condition] = []
+    for name in names if names is not None else catalog.choices.default_list("conditions"):
+        bare = catalog.resolve("condition", name).partition(":")[2]
+        fields = settings.take(f"condition.{bare}")
+        condition = cast("Condition", catalog.build("condition", name, fields))
+        feedable = condition.reads is None or condition.reads in dataset.units
+        # A default that the data cannot feed is left out; one that was asked for is an error
+        # later, where units are compared.
+        if feedable or names is not None:
+            chosen.append(condition)
+    for text in config.columns:
+        title, _, unit = text.partition(":")
+        if not title or not unit:
+            raise BadOptions(
+                f"--cond-column {text}: write NAME:UNIT, as in dielectric:1 (1 = no unit)"
+            )
+        chosen.append(
+            cast(
+                "Condition", catalog.build("condition", "column", {"title": title, "measure": unit})
+            )
+        )
+    labels = [condition.label for condition in chosen]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise BadOptions(f"condition {twice!r} is given twice")
+    return tuple(chosen)
+
+
+def _values(condition: Condition, text: str) -> list[PropertyValue]:
+    try:
+        return [condition.parse(text)]
+    except BadOptions:
+        parts = text.split(",")
+        if len(parts) == 1:
+            raise
+        return [condition.parse(part.strip()) for part in parts]

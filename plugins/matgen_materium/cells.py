@@ -1,0 +1,56 @@
+"""Lattice parameters and lattice vectors, and which parameters make a usable cell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MINIMUM_SQUARED_SHAPE: Final = 0.2501
+"""Smallest allowed (V / abc)². A reduced cell never falls below 1/2 (Cassels, "An Introduction to
+the Geometry of Numbers", ch. I: abc ≤ √2 V), so real crystals keep a wide margin, quantised ones
+too, and every cell that passes decodes to a proper volume."""
+
+
+def lattice_parameters(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (6,) a, b, c in Å and alpha, beta, gamma in degrees of (3, 3) row vectors."""
+    lengths = np.sqrt((lattice**2).sum(axis=1))
+    a, b, c = lattice / lengths[:, None]
+    cosines = np.array([b @ c, a @ c, a @ b])
+    return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))])
+
+
+def lattice_vectors(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (3, 3) row vectors, right-handed, a along x and b in the xy plane.
+
+    Cosines of 60, 90 and 120 degrees are exact, so special angles stay special.
+    """
+    a, b, c = parameters[:3]
+    cos_alpha, cos_beta, cos_gamma = _cosines(parameters[3:])
+    sin_gamma = np.sqrt(1.0 - cos_gamma**2)
+    c_y = (cos_alpha - cos_beta * cos_gamma) / sin_gamma
+    c_z = np.sqrt(max(1.0 - cos_beta**2 - c_y**2, 0.0))
+    return np.array(
+        [
+            [a, 0.0, 0.0],
+            [b * cos_gamma, b * sin_gamma, 0.0],
+            [c * cos_beta, c * c_y, c * c_z],
+        ]
+    )
+
+
+def squared_shape(
+    cos_alpha: NDArray[np.float64],
+    cos_beta: NDArray[np.float64],
+    cos_gamma: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return (V / abc)², negative where the angles close no cell; broadcasts."""
+    return 1.0 - cos_alpha**2 - cos_beta**2 - cos_gamma**2 + 2.0 * cos_alpha * cos_beta * cos_gamma
+
+
+def _cosines(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    cosines = np.cos(np.radians(angles))
+    return np.where(
+        np.abs(cosines * 2 - np.rint(cosines * 2)) < 1e-12, np.rint(cosines * 2) / 2, cosines
+    )

@@ -1,0 +1,222 @@
+"""Scalar conditions of the paper, three more, and any numeric column of the user's own data.
+
+Source: Materium, arXiv:2512.07486: log(x + 10⁻³) for band gap and magnetic density, HHI / 1000.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from matgen.crystal.properties import density, hhi
+from pydantic import Field
+
+from matgen import Condition, Crystal, ScalarCondition
+from matgen.errors import BadOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from matgen.records import PropertyValue
+
+_PAPER = ("Materium, arXiv:2512.07486",)
+
+
+class Density(ScalarCondition):
+    """Mass density, computed from the crystal."""
+
+    name = "density"
+    unit = "g/cm3"
+    minimum = 0.01
+    maximum = 30.0
+    cites = _PAPER
+
+    def achieved(self, crystal: Crystal) -> float:
+        """Return the density of the crystal, g/cm³."""
+        return density(crystal)
+
+
+class BandGap(ScalarCondition):
+    """Band gap (PBE in the shipped set)."""
+
+    name = "band_gap"
+    unit = "eV"
+    column = "band_gap"
+    minimum = 0.0
+    maximum = 30.0
+    cites = _PAPER
+
+    softening: float = Field(default=1e-3, gt=0)
+    """Added before the logarithm, eV; metals have gap 0 exactly."""
+
+    def feature(self, value: Any) -> float:  # the role's signature; eV here
+        """Return log(gap + softening)."""
+        return math.log(value + self.softening)
+
+
+class MagneticDensity(ScalarCondition):
+    """Total magnetic moment per volume."""
+
+    name = "magnetic_density"
+    unit = "muB/A3"
+    column = "magnetic_density"
+    minimum = 0.0
+    maximum = 1.0
+    cites = _PAPER
+
+    softening: float = Field(default=1e-3, gt=0)
+    """Added before the logarithm, μB/Å³."""
+
+    def feature(self, value: Any) -> float:  # the role's signature; μB/Å³ here
+        """Return log(density + softening)."""
+        return math.log(value + self.softening)
+
+
+class Hhi(ScalarCondition):
+    """Herfindahl–Hirschman index of the elements' supply, in thousands (0 to 10).
+
+    Source: Gaultois et al., Chem. Mater. 25, 2911 (2013), weighted by mass fraction.
+    """
+
+    name = "hhi"
+    unit = "thousands"
+    minimum = 0.0
+    maximum = 10.0
+    cites = (*_PAPER, "Gaultois et al., Chem. Mater. 25, 2911 (2013)")
+
+    table: Literal["production", "reserve"] = "production"
+    """Market shares of today's production, or of known reserves."""
+
+    def parse(self, text: str) -> PropertyValue:
+        """Return the index in thousands; a number on the 0 to 10,000 scale gets told so."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if self.maximum < value <= 1000 * self.maximum:
+            raise BadOptions(
+                f"hhi={text} looks like the 0 to 10,000 scale; hhi is given in thousands: "
+                f"hhi={value / 1000:g}"
+            )
+        return super().parse(text)
+
+    def achieved(self, crystal: Crystal) -> float | None:
+        """Return the index of the crystal in thousands; None with an element that has none."""
+        index = hhi(crystal, self.table)
+        return None if index is None else index / 1000.0
+
+
+class EnergyAboveHull(ScalarCondition):
+    """Energy above the convex hull of the training reference."""
+
+    name = "energy_above_hull"
+    unit = "eV/atom"
+    column = "energy_above_hull"
+    minimum = 0.0
+    maximum = 10.0
+
+    softening: float = Field(default=0.01, gt=0)
+    """Added before the logarithm, eV/atom; resolves the range 0 to 0.1 best."""
+
+    def feature(self, value: Any) -> float:  # the role's signature; eV/atom here
+        """Return log(energy + softening); slightly negative labels count as on the hull."""
+        return math.log(max(value, 0.0) + self.softening)
+
+
+class NSites(ScalarCondition):
+    """Number of sites in the primitive cell."""
+
+    name = "n_sites"
+    unit = "sites"
+    minimum = 1
+    maximum = 1000
+
+    def parse(self, text: str) -> PropertyValue:
+        """Return a whole number."""
+        value = super().parse(text)
+        if not float(value).is_integer():
+            raise BadOptions(f"n_sites={text} is not a whole number")
+        return value
+
+    def feature(self, value: Any) -> float:  # the role's signature; a count here
+        """Return a tenth of the number, near one for usual cells."""
+        return value / 10.0
+
+    def achieved(self, crystal: Crystal) -> float:
+        """Return the number of sites."""
+        return float(crystal.n_sites)
+
+
+class SpaceGroup(Condition):
+    """International space-group number, 1 to 230; measured at symprec 0.01 in the shipped set."""
+
+    name = "space_group"
+    unit = "number"
+    column = "space_group"
+    cites = _PAPER
+
+    def parse(self, text: str) -> PropertyValue:
+        """Return the number."""
+        if not text.isdecimal() or not 1 <= int(text) <= 230:
+            raise BadOptions(f"space_group={text} is no space-group number; give 1 to 230")
+        return float(text)
+
+    def feature(self, value: Any) -> float:  # the role's signature; a number here
+        """Return the number, which picks an embedding."""
+        return float(value)
+
+    def encoder(self, width: int) -> nn.Module:
+        """Return one learned vector per space group."""
+        from matgen_materium.encoders import SpaceGroupEncoder
+
+        return SpaceGroupEncoder(width)
+
+    def error(self, requested: PropertyValue, achieved: PropertyValue) -> float:
+        """Return 0 for the same group, 1 for another; numbers are names here."""
+        return float(requested != achieved)
+
+
+class Column(ScalarCondition):
+    """Any numeric column of the data, standardised over the training rows."""
+
+    name = "column"
+    unit = ""
+
+    title: str
+    """Name of the column, and what users write before the ``=``."""
+    measure: str
+    """Unit of the column's values; "1" where it has none."""
+    centre: float = 0.0
+    """Subtracted first; filled in from the training rows."""
+    scale: float = Field(default=1.0, gt=0)
+    """Divided by then; filled in from the training rows."""
+
+    @property
+    def label(self) -> str:
+        """The column's name."""
+        return self.title
+
+    @property
+    def reads(self) -> str:
+        """The column's name."""
+        return self.title
+
+    @property
+    def measured_in(self) -> str:
+        """The unit given."""
+        return self.measure
+
+    def feature(self, value: Any) -> float:  # the role's signature; a number here
+        """Return the standardised value."""
+        return float((value - self.centre) / self.scale)
+
+    def fitted(self, values: Sequence[PropertyValue]) -> Column:
+        """Return the condition with mean and standard deviation of the training values."""
+        numbers = [float(value) for value in values]
+        if not numbers:
+            raise BadOptions(f"no training row has a value for {self.title!r}")
+        centre = sum(numbers) / len(numbers)
+        variance = sum((number - centre) ** 2 for number in numbers) / len(numbers)
+        scale = math.sqrt(variance) or 1.0
+        return Column(title=self.title, measure=self.measure, centre=centre, scale=scale)
