@@ -21,6 +21,7 @@ from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
 from matgen.roles.ordering import Ordering
 from matgen.roles.representation import Representation
+from matgen.roles.sampler import Sampler
 from matgen.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -178,6 +179,46 @@ def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> l
                 "expect crystals near the edge of that range at best"
             )
     return list(told.values())
+
+
+def resolve_sampler(
+    catalog: Catalog,
+    *,
+    name: str | None,
+    temperatures: Sequence[str],
+    flags: Mapping[str, float | None],
+    settings: Sequence[str],
+) -> Sampler:
+    """Return the sampler with the settings that flags gave it.
+
+    Args:
+        temperatures: ``0.8`` for all, ``coordinate=0.5`` for one kind of token.
+        flags: Setting to value; None leaves the sampler's default.
+        settings: ``sampler.SETTING=VALUE`` texts.
+
+    Raises:
+        BadOptions: not a number, or a setting that this sampler does not have.
+    """
+    taken = _Settings(parse_settings(settings))
+    chosen: dict[str, Any] = {k: v for k, v in flags.items() if v is not None}  # field values
+    per_kind: dict[str, float] = {}
+    for text in temperatures:
+        kind, equals, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise BadOptions(f"--temperature {text}: write 0.8 or coordinate=0.8") from None
+        if equals:
+            per_kind[kind] = number
+        else:
+            chosen["temperature"] = number
+    if per_kind:
+        chosen["temperature_per_kind"] = per_kind
+    chosen.update(taken.take("sampler"))
+    taken.refuse_rest()
+    built = catalog.build("sampler", name or catalog.choices.default("sampler"), chosen)
+    assert isinstance(built, Sampler)
+    return built
 
 
 def check_energy_scales(relaxer_scale: str, hull_scale: str, relaxer: str, hull: str) -> None:

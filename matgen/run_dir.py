@@ -172,3 +172,8 @@ def _restore_spec(info: Mapping[str, Any], catalog: Catalog) -> ModelSpec:  # JS
         raise UnknownName(
             f"this run needs plugins that are not installed: pip install {told}"
         ) from (error)
+
+
+def shipped_model() -> Path:
+    """Return the run directory of the checkpoint that comes with matgen."""
+    return Path(__file__).parent / "shipped" / "default"

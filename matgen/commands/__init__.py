@@ -1,0 +1,101 @@
+"""The command line: one module per command, each parse → plan → one engine call → print.
+
+Nothing heavy is imported here or at the top of a command's module: ``matgen --help`` and shell
+completion load neither torch nor numpy nor any plugin. Results go to stdout, all else to stderr.
+Exit 0: fine; 2: the user can mend it (one line); 1: our bug (a traceback).
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from matgen import __version__
+from matgen.commands.cite import cite
+from matgen.commands.console import fail
+from matgen.commands.data import app as data_app
+from matgen.commands.evaluate import evaluate
+from matgen.commands.plugins import app as plugins_app
+from matgen.commands.registry import registry
+from matgen.commands.sample import sample
+from matgen.commands.train import train
+from matgen.errors import MatgenError
+
+GROUP = "matgen.commands"
+"""Entry-point group of commands that plugins add: command name to a function."""
+
+
+class _Commands(TyperGroup):
+    """Our commands, and those of plugins, found by name and imported when called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # typer vendors its Context class
+        return [*super().list_commands(ctx), *sorted(p.name for p in entry_points(group=GROUP))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer vendors its classes
+        ours = super().get_command(ctx, cmd_name)
+        if ours is not None:
+            return ours
+        for point in entry_points(group=GROUP, name=cmd_name):
+            added = typer.Typer(add_completion=False)
+            added.command(name=cmd_name)(point.load())
+            return typer.main.get_command(added)
+        return None
+
+    def invoke(self, ctx: Any) -> Any:  # typer vendors its Context class
+        try:
+            return super().invoke(ctx)
+        except MatgenError as error:
+            fail(error)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train, sample and evaluate autoregressive crystal generators; every part a plugin.",
+    epilog=(
+        "Start with:  `matgen sample -n 8 --out crystals.extxyz`  ·  "
+        "`matgen evaluate crystals.extxyz --relax chgnet`  ·  `matgen train --ordering high`"
+    ),
+)
+app.command()(train)
+app.command()(sample)
+app.command()(evaluate)
+app.command()(registry)
+app.command()(cite)
+app.add_typer(plugins_app, name="plugins")
+app.add_typer(data_app, name="data")
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
+    if asked:
+        typer.echo(f"matgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def matgen(
+    ctx: typer.Context,
+    registry_file: Annotated[
+        Path | None,
+        typer.Option("--registry", help="A registry.toml over the shipped one and your own."),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback prints and leaves
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep the registry layers for the command that runs."""
+    own = Path(typer.get_app_dir("matgen")) / "registry.toml"
+    layers = [own] if own.exists() else []
+    ctx.obj = [*layers, registry_file] if registry_file else layers
+
+
+def main() -> None:
+    """Run the command line: the console script ``matgen``."""
+    app()

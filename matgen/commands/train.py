@@ -1,0 +1,107 @@
+"""``matgen train``: from a dataset to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    ctx: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; runs/<time>-<ordering> if left out.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A registered dataset, or a file or folder of crystals.")
+    ] = None,
+    representation: Annotated[str | None, typer.Option(help="How crystals become tokens.")] = None,
+    ordering: Annotated[
+        str | None, typer.Option(help="Order of the sites: high, low, xyz, random …")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="The network.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Its size: tiny, small, paper; small without a GPU.")
+    ] = None,
+    cond: Annotated[
+        list[str] | None, typer.Option(help="Condition to learn (repeat); default: all it can.")
+    ] = None,
+    cond_column: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:UNIT of a further numeric column to learn, dielectric:1."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop, saved, after this many minutes.")
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens per step.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Of AdamW.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    stores: Annotated[
+        Path | None, typer.Option(help="Token stores from `matgen data prepare`; no pymatgen needed.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A run.toml; flags win over it.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="COMPONENT.SETTING=VALUE (repeat): backbone.layers=6."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run directory, exactly where it stopped.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, parameters and memory; train nothing.")
+    ] = False,
+    json_out: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a model. Ctrl-C saves; `--resume RUN` goes on bit for bit.
+
+    Examples: `matgen train --ordering high`  ·
+    `matgen train --preset tiny --max-minutes 10 --out runs/first`  ·
+    `matgen train --dataset mine.extxyz --cond density --cond-column dielectric:1`  ·
+    `matgen train --resume runs/first`
+    """
+    from matgen.commands.console import catalog_of, log_to_stderr
+    from matgen.commands.training import TrainFlags, resume_training, start_training
+
+    log_to_stderr()
+    catalog = catalog_of(ctx)
+    if resume is not None:
+        resume_training(
+            resume, catalog, max_minutes, max_steps, epochs, device=device, json_out=json_out
+        )
+        return
+    flags = TrainFlags(
+        names={
+            "dataset": dataset,
+            "representation": representation,
+            "ordering": ordering,
+            "backbone": backbone,
+            "preset": preset,
+        },
+        conditions=tuple(cond) if cond else None,
+        columns=tuple(cond_column or ()),
+        settings=tuple(set_ or ()),
+        training={
+            "epochs": epochs,
+            "max_steps": max_steps,
+            "max_minutes": max_minutes,
+            "batch_tokens": batch_tokens,
+            "learning_rate": learning_rate,
+            "seed": seed,
+        },
+    )
+    start_training(
+        flags,
+        catalog,
+        out=out,
+        config=config,
+        stores=stores,
+        device=device,
+        dry_run=dry_run,
+        json_out=json_out,
+    )

@@ -1,0 +1,61 @@
+"""Quantisation: one owner, both ways, points on special positions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matgen_materium.bins import Bins
+
+from matgen.errors import OutsideRange
+
+BINS = [Bins(), Bins.paper()]
+
+
+@pytest.mark.parametrize("bins", BINS)
+@given(x=st.floats(-3, 3))
+def test_a_coordinate_comes_back_within_half_a_bin(bins: Bins, x: float) -> None:
+    back = bins.frac(bins.quantise_frac(np.array([x])))[0]
+    off = abs((back - x + 0.5) % 1.0 - 0.5)
+    assert off <= 0.5 / bins.n_coordinate + 1e-12
+    assert 0.0 <= back < 1.0
+
+
+@pytest.mark.parametrize("bins", BINS)
+def test_quantising_twice_changes_nothing(bins: Bins) -> None:
+    every = np.arange(bins.n_coordinate)
+    assert np.array_equal(bins.quantise_frac(bins.frac(every)), every)
+    for parameter, grid in enumerate(bins.lattice):
+        column = np.zeros((grid.n, 6), dtype=np.int64)
+        column[:, parameter] = np.arange(grid.n)
+        again = np.array([bins.quantise_lattice(row) for row in bins.parameters(column)])
+        assert np.array_equal(again, column)
+
+
+def test_special_positions_are_points_of_the_default_grid() -> None:
+    special = np.array([0, 1 / 2, 1 / 3, 2 / 3, 1 / 4, 3 / 4, 1 / 6, 5 / 6, 1 / 8, 3 / 8])
+    bins = Bins()
+    assert np.allclose(bins.frac(bins.quantise_frac(special)), special, atol=1e-15)
+
+
+def test_sixty_ninety_and_a_hundred_and_twenty_degrees_are_points() -> None:
+    bins = Bins()
+    parameters = np.array([5.0, 5.0, 5.0, 60.0, 90.0, 120.0])
+    assert np.allclose(bins.parameters(bins.quantise_lattice(parameters)), parameters, atol=1e-9)
+
+
+def test_one_is_the_same_coordinate_as_zero() -> None:
+    assert Bins().quantise_frac(np.array([1.0, -1e-9, 0.999999])).tolist() == [0, 0, 0]
+
+
+def test_a_cell_that_is_too_long_is_refused_by_default_and_clipped_on_request() -> None:
+    parameters = np.array([5.0, 5.0, 40.0, 90.0, 90.0, 90.0])
+    with pytest.raises(OutsideRange, match="c = 40.000"):
+        Bins().quantise_lattice(parameters)
+    clipped = Bins(outside="clip")
+    assert clipped.quantise_lattice(parameters)[2] == clipped.lattice[2].n - 1
+
+
+def test_the_paper_has_1024_bins_and_its_own_ranges() -> None:
+    paper = Bins.paper()
+    assert paper.n_tokens == 1024
+    assert [round(grid.highest, 9) for grid in paper.lattice] == [10.0, 12.5, 20.0, 120, 120, 120]
