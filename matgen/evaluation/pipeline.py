@@ -1,0 +1,248 @@
+"""From samples to a report: relax, prepare references, run the evaluators in order."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Protocol
+
+from matgen.errors import BadOptions, PluginProblem
+from matgen.evaluation.cohort import Cohort
+from matgen.evaluation.reference import Reference
+from matgen.evaluation.relaxation_log import RelaxationLog, relaxation_key
+from matgen.evaluation.report import Report
+from matgen.records import Crystal, Measurement, Relaxation, Sample
+from matgen.roles.condition import Condition
+from matgen.roles.dataset import DatasetSource
+from matgen.roles.evaluator import Evaluator, Need
+from matgen.roles.executor import Executor, Pool
+from matgen.roles.hull import Hull, HullReference
+from matgen.roles.relaxer import Relaxer, RelaxerSession
+
+
+class Observer(Protocol):
+    """Hears how far an evaluation is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note that ``done`` of ``total`` pieces of a stage are finished."""
+
+
+def unobserved(stage: str, done: int, total: int) -> None:
+    """Take no note."""
+    del stage, done, total
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What to measure, and with what.
+
+    Attributes:
+        evaluators: Run once each, in an order that respects ``after``.
+        executor: Where relaxations and comparisons run.
+        relaxer: None leaves the samples as they are; what needs energies is skipped.
+        hull: Reference on the relaxer's energy scale, or None.
+        reference: Known crystals for novelty: a dataset (its train split), or a built reference.
+        conditions: What could have been requested, to compare with what was achieved.
+        device: Torch device of the potential.
+        threads: Torch threads of a potential that runs in this process, 0 for torch's choice;
+            in worker processes it is always one.
+    """
+
+    evaluators: tuple[Evaluator, ...]
+    executor: Executor
+    relaxer: Relaxer | None = None
+    hull: HullReference | None = None
+    reference: DatasetSource | Reference | None = None
+    conditions: tuple[Condition, ...] = ()
+    device: str = "cpu"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what could only give wrong numbers.
+
+        Raises:
+            BadOptions: relaxer and hull are on different energy scales, or an evaluator or a
+                condition is there twice.
+        """
+        if self.relaxer and self.hull and self.relaxer.energy_scale != self.hull.energy_scale:
+            raise BadOptions(
+                f"the relaxer {self.relaxer.name} gives energies on the scale "
+                f"{self.relaxer.energy_scale!r}, the hull {self.hull.name} is on "
+                f"{self.hull.energy_scale!r}; choose a pair on one scale"
+            )
+        for names in ([e.name for e in self.evaluators], [c.label for c in self.conditions]):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise BadOptions(f"{', '.join(twice)} is chosen more than once; choose it once")
+
+
+def evaluate(
+    plan: EvaluationPlan,
+    samples: Sequence[Sample],
+    asked: int,
+    folder: Path | None,
+    *,
+    observer: Observer = unobserved,
+) -> Report:
+    """Return the report of a plan over samples.
+
+    Args:
+        plan: Checked components.
+        samples: In the order asked for, failed ones included.
+        asked: How many the user asked for: the denominator of every rate.
+        folder: Finished relaxations are kept in ``relaxations.jsonl`` there and taken up again
+            by the next call; the report is written there. None keeps nothing.
+        observer: Told of progress.
+
+    Raises:
+        BadOptions: more samples than asked for, or no elemental references for the relaxer.
+        MissingDependency: the relaxer's package or weights.
+    """
+    if asked < len(samples):
+        raise BadOptions(f"{len(samples)} samples for {asked} asked for; asked cannot be fewer")
+    hull = _opened_hull(plan)
+    reference = _built(plan.reference, observer)
+    with plan.executor.open() as pool:
+        relaxations = None
+        if plan.relaxer is not None:
+            log = None if folder is None else RelaxationLog(folder / "relaxations.jsonl")
+            relaxations = _relax(plan, plan.relaxer, samples, pool, log, observer)
+        measurements = _measure(plan, samples, asked, pool, relaxations, hull, reference, observer)
+    report = Report.of(plan, samples, asked, measurements, relaxations, reference)
+    if folder is not None:
+        report.write(folder)
+    return report
+
+
+def in_order(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
+    """Return the evaluators so that each comes after those whose columns it reads.
+
+    Names in ``after`` that are not among them are left to the evaluator, which says so.
+
+    Raises:
+        PluginProblem: they wait for each other in a circle.
+    """
+    waiting = list(evaluators)
+    ordered: list[Evaluator] = []
+    while waiting:
+        names = {evaluator.name for evaluator in waiting}
+        ready = [e for e in waiting if not names.intersection(e.after)]
+        if not ready:
+            raise PluginProblem(f"the evaluators {', '.join(sorted(names))} wait for each other")
+        ordered += ready
+        waiting = [e for e in waiting if e not in ready]
+    return ordered
+
+
+def _opened_hull(plan: EvaluationPlan) -> Hull | None:
+    if plan.hull is None or plan.relaxer is None:
+        return None
+    return plan.hull.open(plan.relaxer.name)
+
+
+def _built(source: DatasetSource | Reference | None, observer: Observer) -> Reference | None:
+    if not isinstance(source, DatasetSource):
+        return source
+    observer("reference", 0, 1)
+    reference = Reference.from_dataset(source)
+    observer("reference", 1, 1)
+    return reference
+
+
+def _measure(
+    plan: EvaluationPlan,
+    samples: Sequence[Sample],
+    asked: int,
+    pool: Pool,
+    relaxations: Sequence[Relaxation] | None,
+    hull: Hull | None,
+    reference: Reference | None,
+    observer: Observer,
+) -> dict[str, Measurement]:
+    met = {
+        Need.RELAXED: relaxations is not None,
+        Need.HULL: hull is not None,
+        Need.REFERENCE: reference is not None,
+    }
+    done: dict[str, Measurement] = {}
+    ordered = in_order(plan.evaluators)
+    for position, evaluator in enumerate(ordered):
+        observer("evaluators", position, len(ordered))
+        unmet = [need.value for need in Need if need in evaluator.needs and not met[need]]
+        if unmet:
+            done[evaluator.name] = Measurement(asked=asked, skipped=f"needs {' and '.join(unmet)}")
+            continue
+        cohort = Cohort(
+            samples=samples,
+            asked=asked,
+            pool=pool,
+            relaxations=relaxations,
+            hull=hull,
+            reference=reference,
+            conditions={condition.label: condition for condition in plan.conditions},
+            done=dict(done),
+        )
+        done[evaluator.name] = evaluator.measure(cohort)
+    observer("evaluators", len(ordered), len(ordered))
+    # In the order chosen, whatever order they ran in.
+    return {evaluator.name: done[evaluator.name] for evaluator in plan.evaluators}
+
+
+def _relax(
+    plan: EvaluationPlan,
+    relaxer: Relaxer,
+    samples: Sequence[Sample],
+    pool: Pool,
+    log: RelaxationLog | None,
+    observer: Observer,
+) -> list[Relaxation]:
+    """Relax every crystal once, equal ones and those in the log not again."""
+    keys = [
+        "" if sample.crystal is None else relaxation_key(sample.crystal, relaxer, plan.device)
+        for sample in samples
+    ]
+    finished = {} if log is None else {key: log.known[key] for key in keys if key in log.known}
+    left: dict[str, Crystal] = {
+        key: sample.crystal
+        for key, sample in zip(keys, samples, strict=True)
+        if sample.crystal is not None and key not in finished
+    }
+    total = len(finished) + len(left)
+    observer("relaxation", len(finished), total)
+    task = partial(_relax_one, relaxer=relaxer, device=plan.device, threads=plan.threads)
+    try:
+        for key, relaxation in zip(left, pool.map(task, list(left.values())), strict=True):
+            finished[key] = relaxation
+            if log is not None:
+                log.append([(key, relaxation)])
+            observer("relaxation", len(finished), total)
+    finally:
+        _session.cache_clear()
+    return [
+        finished[key] if key else Relaxation(None, error=sample.error or "no crystal was sampled")
+        for key, sample in zip(keys, samples, strict=True)
+    ]
+
+
+def _relax_one(crystal: Crystal, *, relaxer: Relaxer, device: str, threads: int) -> Relaxation:
+    (relaxation,) = _session(relaxer, device, threads).relax([crystal])
+    energies = (relaxation.energy, relaxation.initial_energy)
+    if not all(energy is None or math.isfinite(energy) for energy in energies):
+        return Relaxation(None, n_steps=relaxation.n_steps, error="the energy is not finite")
+    return relaxation
+
+
+@lru_cache(maxsize=1)
+def _session(relaxer: Relaxer, device: str, threads: int) -> RelaxerSession:
+    """Open the potential once per process that relaxes."""
+    import torch
+
+    in_worker = multiprocessing.parent_process() is not None
+    # Workers that each take all cores slow each other down manyfold.
+    if in_worker or threads:
+        torch.set_num_threads(1 if in_worker else threads)
+    return relaxer.open(device)

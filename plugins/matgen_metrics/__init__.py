@@ -1,0 +1,34 @@
+"""Measurements over generated crystals, one file each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matgen import hookimpl
+
+if TYPE_CHECKING:
+    from matgen.roles.evaluator import Evaluator
+
+
+@hookimpl
+def matgen_evaluators() -> list[type[Evaluator]]:
+    """Return the evaluators of this plugin."""
+    from matgen_metrics.achieved import Conditions
+    from matgen_metrics.displacement import RelaxedMatch
+    from matgen_metrics.novelty import Novelty
+    from matgen_metrics.relaxation import RelaxationSummary
+    from matgen_metrics.stability import Stability
+    from matgen_metrics.sun import Sun
+    from matgen_metrics.uniqueness import Uniqueness
+    from matgen_metrics.validity import Validity
+
+    return [
+        Validity,
+        RelaxationSummary,
+        Uniqueness,
+        Novelty,
+        RelaxedMatch,
+        Stability,
+        Sun,
+        Conditions,
+    ]

@@ -1,0 +1,83 @@
+"""Evaluator: crystals that could exist by the crudest rules of geometry and of valence."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from matgen.evaluation.cohort import Cohort
+from matgen.evaluation.columns import both, padded, share
+from matgen.records import Crystal, Measurement
+from matgen.roles.evaluator import Evaluator
+from matgen_metrics.charge_balance import OxidationTable, balanced
+
+
+class Validity(Evaluator):
+    """Structural validity (distances, volume) and composition validity (charge, Pauling)."""
+
+    name = "validity"
+    cites = ("Davies et al., JOSS 4, 1361 (2019)", "Xie et al., CDVAE, arXiv:2110.06197")
+
+    min_distance_ang: float = Field(default=0.5, ge=0)
+    """Sites nearer than this make a structure invalid, Å."""
+    min_volume_ang3: float = Field(default=0.1, ge=0)
+    """Cells smaller than this make a structure invalid, Å3."""
+    oxidation_table: OxidationTable = "smact14"
+    """Oxidation states to balance with: smact14 as in tables published before 2025, or icsd24."""
+
+    def measure(self, cohort: Cohort) -> Measurement:
+        """Return both validities per sample, as sampled."""
+        structure = padded(
+            (None if c is None else self.structurally_valid(c) for c in cohort.crystals),
+            cohort.asked,
+        )
+        composition = padded(
+            (
+                None if c is None else balanced(_counts(c), self.oxidation_table)
+                for c in cohort.crystals
+            ),
+            cohort.asked,
+        )
+        columns = {
+            "valid_structure": structure,
+            "valid_composition": composition,
+            "valid": both(structure, composition),
+        }
+        unknown = sum(
+            crystal is not None and composition[index] is None
+            for index, crystal in enumerate(cohort.crystals)
+        )
+        return Measurement(
+            asked=cohort.asked,
+            per_sample=columns,
+            summary={name: share(column, cohort.asked) for name, column in columns.items()},
+            units=dict.fromkeys(columns, ""),
+            notes={
+                "geometry": "as sampled",
+                "oxidation_table": self.oxidation_table,
+                "composition_not_in_table": unknown,
+            },
+        )
+
+    def structurally_valid(self, crystal: Crystal) -> bool:
+        """Return whether the cell is large enough and no two sites are too close."""
+        finite = np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all()
+        if not finite or crystal.n_sites == 0 or crystal.volume < self.min_volume_ang3:
+            return False
+        return not _closer_than(crystal, self.min_distance_ang)
+
+
+def _closer_than(crystal: Crystal, distance_ang: float) -> bool:
+    """Return whether two different sites, images included, are nearer than a distance.
+
+    A site and its own image do not count, as in the published test.
+    """
+    from ase.neighborlist import neighbor_list
+
+    first, second, distances = neighbor_list("ijd", crystal.to_atoms(), distance_ang)
+    return bool((distances[first != second] < distance_ang).any())
+
+
+def _counts(crystal: Crystal) -> dict[int, int]:
+    numbers, counts = np.unique(crystal.numbers, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))

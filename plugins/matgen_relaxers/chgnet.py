@@ -1,0 +1,44 @@
+"""CHGNet: a potential whose weights come inside its wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING
+
+from matgen.errors import MissingDependency
+from matgen.roles.relaxer import AseRelaxer
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+
+class Chgnet(AseRelaxer):
+    """CHGNet 0.3.0, trained on corrected Materials Project energies.
+
+    Its energies are on the MP2020 scale already: correcting them again moves oxides of transition
+    metals by 0.9 eV/atom.
+    """
+
+    name = "chgnet"
+    energy_scale = "mp2020"
+    cites = ("Deng et al., Nature Machine Intelligence 5, 1031 (2023)",)
+
+    def calculator(self, device: str) -> Calculator:
+        """Return CHGNet's calculator; energies are totals of the cell, eV.
+
+        Raises:
+            MissingDependency: chgnet is not installed.
+        """
+        try:
+            from chgnet.model.dynamics import CHGNetCalculator
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] != "chgnet":
+                raise
+            raise MissingDependency(
+                "the package chgnet is not installed; pip install matgen[chgnet]"
+            ) from None
+        # It prints the device it runs on, which would land among a command's results.
+        with contextlib.redirect_stdout(io.StringIO()):
+            calculator: Calculator = CHGNetCalculator(use_device=device, on_isolated_atoms="ignore")
+        return calculator
