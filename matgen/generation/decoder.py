@@ -51,6 +51,11 @@ class Decoder(ABC):
     def device(self) -> str:
         """Where the tensors live."""
 
+    @property
+    def continuous(self) -> tuple[int, ...]:
+        """Ids of the tokens that carry a value, so that samplers know which to draw one for."""
+        return ()
+
     @abstractmethod
     def begin(self, requests: Sequence[Request]) -> None:
         """Start afresh with one row per request, conditions and prompts read."""

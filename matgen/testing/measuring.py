@@ -1,0 +1,333 @@
+"""Checks of what lies around the model, from datasets to rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from matgen.errors import OutsideHull
+from matgen.evaluation.cohort import Cohort
+from matgen.records import Crystal, Measurement, Relaxation, Sample
+from matgen.roles.hull import Hull
+from matgen.testing.contract import broken
+from matgen.testing.hostile import crystals as hostile_crystals
+
+if TYPE_CHECKING:
+    from matgen.evaluation.reference import Reference
+    from matgen.roles.dataset import DatasetSource
+    from matgen.roles.evaluator import Evaluator
+    from matgen.roles.executor import Executor
+    from matgen.roles.hull import HullReference
+    from matgen.roles.relaxer import Relaxer
+    from matgen.roles.reward import Reward
+
+
+def check_dataset(dataset: DatasetSource, *, limit: int = 200) -> None:
+    """Check a dataset.
+
+    Records come in the same order every time, with ids that differ and properties that have units;
+    crystals are finite; no record is in both splits; the fingerprint stays.
+
+    Args:
+        dataset: What to check.
+        limit: Records of each split that are read.
+
+    Raises:
+        ContractBroken: a law does not hold.
+    """
+    if dataset.fingerprint() != dataset.fingerprint():
+        raise broken(dataset, "the fingerprint is the same every time")
+    seen: dict[str, str] = {}
+    for split in ("train", "val"):
+        records = list(islice(dataset.records(split, on_skip=lambda _: None), limit))
+        again = islice(dataset.records(split, on_skip=lambda _: None), limit)
+        for record, other in zip(records, again, strict=True):
+            if record.id != other.id or not np.array_equal(record.crystal.frac, other.crystal.frac):
+                raise broken(dataset, "records come in the same order every time", record.id)
+            if record.id in seen:
+                raise broken(
+                    dataset, "no id comes twice", f"{record.id} in {seen[record.id]} and {split}"
+                )
+            seen[record.id] = split
+            _check_crystal(dataset, record.id, record.crystal)
+            for name, value in record.properties.items():
+                if name not in dataset.units:
+                    raise broken(dataset, "every property has a unit", name)
+                if not isinstance(value, str) and not math.isfinite(value):
+                    raise broken(
+                        dataset,
+                        "properties are finite, a missing one is absent",
+                        f"{name} = {value} of {record.id}",
+                    )
+    if "train" not in seen.values():
+        raise broken(dataset, "there is something to train on")
+
+
+def check_relaxer(
+    relaxer: Relaxer, *, crystals: Sequence[Crystal] | None = None, device: str = "cpu"
+) -> None:
+    """Check a relaxer.
+
+    One result per crystal, sites in the order they came; a crystal that cannot be relaxed is a
+    result with an error; a crystal relaxes alone as it does among others.
+
+    Args:
+        relaxer: What to check; few steps suffice.
+        crystals: Some of the hostile ones where None; two coinciding sites are always added.
+        device: Where to open it.
+
+    Raises:
+        ContractBroken: a law does not hold.
+        MissingDependency: the potential is not installed.
+    """
+    session = relaxer.open(device)
+    if list(session.relax([])):
+        raise broken(relaxer, "no crystals give no results")
+    given = [*(crystals or hostile_crystals()[:4])]
+    collapsed = Crystal(3.0 * np.eye(3), np.zeros((2, 3)), np.array([26, 26], dtype=np.int64))
+    given.insert(1, collapsed)
+    try:
+        results = list(session.relax(given))
+    except Exception as error:  # whatever it is, it breaks the law
+        raise broken(
+            relaxer, "a failure is a result", f"{type(error).__name__}: {error}"
+        ) from error
+    if len(results) != len(given):
+        raise broken(relaxer, "one result per crystal", f"{len(results)} for {len(given)}")
+    for crystal, result in zip(given, results, strict=True):
+        if result.crystal is None:
+            if not result.error:
+                raise broken(relaxer, "a failed relaxation says why")
+            continue
+        if not np.array_equal(result.crystal.numbers, crystal.numbers):
+            raise broken(relaxer, "sites keep their number and order")
+        if result.energy is None or not math.isfinite(result.energy):
+            raise broken(relaxer, "a relaxed crystal has a finite energy", result.energy)
+        if not (
+            np.isfinite(result.crystal.lattice).all() and np.isfinite(result.crystal.frac).all()
+        ):
+            raise broken(relaxer, "a relaxed crystal is finite")
+    _check_alone(relaxer, given[-1], results[-1], device)
+
+
+def check_hull(
+    reference: HullReference, *, relaxer: str, crystals: Sequence[Crystal] | None = None
+) -> None:
+    """Check a hull reference.
+
+    The distance rises by one eV per site with the energy, is the same for two cells together and
+    does not look at positions; what is not spanned raises ``OutsideHull``.
+
+    Args:
+        reference: What to check.
+        relaxer: Bare name of a potential on its scale.
+        crystals: The hostile ones where None.
+
+    Raises:
+        ContractBroken: a law does not hold.
+    """
+    hull = reference.open(relaxer)
+    n_spanned = 0
+    for crystal in crystals or hostile_crystals():
+        energy = -3.0 * crystal.n_sites
+        try:
+            distance = hull.distance(crystal, energy)
+        except OutsideHull:
+            continue
+        n_spanned += 1
+        if not math.isfinite(distance):
+            raise broken(reference, "the distance is finite", distance)
+        raised = hull.distance(crystal, energy + crystal.n_sites)
+        if abs(raised - distance - 1) > 1e-6:
+            raise broken(
+                reference,
+                "one eV more per site is one eV/atom more above the hull",
+                raised - distance,
+            )
+        both = Crystal(
+            crystal.lattice * [[2], [1], [1]],
+            np.concatenate([crystal.frac, crystal.frac]),
+            np.concatenate([crystal.numbers, crystal.numbers]),
+        )
+        if abs(hull.distance(both, 2 * energy) - distance) > 1e-6:
+            raise broken(reference, "twice the cell at twice the energy is as far from the hull")
+    if not n_spanned:
+        raise broken(reference, "some crystal is spanned", "pass crystals= that are")
+
+
+def check_evaluator(
+    evaluator: Evaluator,
+    *,
+    executor: Executor,
+    reference: Reference | None = None,
+    done: Mapping[str, Measurement] | None = None,
+    rates: Sequence[str] | None = None,
+) -> None:
+    """Check that an evaluator survives any cohort and divides by the samples asked for.
+
+    Args:
+        evaluator: What to check.
+        executor: Where its work runs.
+        reference: Known crystals, for evaluators that need them.
+        done: Measurements of the evaluators it comes after, over eight samples.
+        rates: Summary figures that are fractions of the samples asked for; where None, those
+            without a unit.
+
+    Raises:
+        ContractBroken: a law does not hold.
+    """
+    good = [
+        Sample(index, crystal, -1.0, -0.5) for index, crystal in enumerate(hostile_crystals()[:4])
+    ]
+    failed = [Sample(index, None, error="the token limit was reached") for index in range(4, 8)]
+    unknown = Crystal(4.0 * np.eye(3), np.zeros((1, 3)), np.array([118], dtype=np.int64))
+    strange = [Sample(0, unknown), Sample(1, None, error="nothing")]
+    with executor.open() as pool:
+
+        def measured(samples: Sequence[Sample], asked: int) -> Measurement:
+            cohort = Cohort(
+                samples,
+                asked,
+                pool,
+                relaxations=[_as_it_is(sample) for sample in samples],
+                hull=_FlatHull(),
+                reference=reference,
+                done=done or {},
+            )
+            return _measured(evaluator, cohort)
+
+        measured([], 0)
+        measured([], 3)
+        measured(strange, 2)
+        none = measured(failed, 4)
+        some = measured(good, 4)
+        half = measured([*good, *failed], 8)
+    for name in rates if rates is not None else _unitless(some):
+        parts = none.summary.get(name), some.summary.get(name), half.summary.get(name)
+        if any(part is None for part in parts):
+            raise broken(
+                evaluator, "a rate over samples that were asked for is always defined", name
+            )
+        of_none, of_some, of_half = (float(part) for part in parts if part is not None)
+        if abs(of_half - (of_none + of_some) / 2) > 1e-9:
+            raise broken(
+                evaluator,
+                "every rate divides by the samples asked for",
+                f"{name} is {of_some:g} for 4 crystals, {of_none:g} for 4 failures and "
+                f"{of_half:g} for all 8",
+            )
+
+
+def check_executor(executor: Executor) -> None:
+    """Check that an executor's pool keeps the order, works twice, and passes errors on.
+
+    Raises:
+        ContractBroken: a law does not hold.
+    """
+    with executor.open() as pool:
+        if list(pool.map(abs, [])):
+            raise broken(executor, "no items give no results")
+        for n in (1, 50):
+            results = list(pool.map(abs, range(-n, 0)))
+            if results != list(range(n, 0, -1)):
+                raise broken(executor, "results come in the order of the items", results)
+        try:
+            list(pool.map(math.sqrt, [4.0, -1.0, 9.0]))
+        except ValueError:
+            pass
+        else:
+            raise broken(executor, "an error of a task reaches the caller")
+
+
+def check_reward(reward: Reward, *, device: str = "cpu") -> None:
+    """Check that a reward scores each sample by itself and failed ones lowest.
+
+    Raises:
+        ContractBroken: a law does not hold.
+    """
+    score = reward.open(device)
+    if list(score([])):
+        raise broken(reward, "no samples give no scores")
+    samples = [Sample(i, crystal) for i, crystal in enumerate(hostile_crystals()[:6])]
+    samples.insert(2, Sample(6, None, error="the token limit was reached"))
+    scores = [float(value) for value in score(samples)]
+    if len(scores) != len(samples):
+        raise broken(reward, "one score per sample", f"{len(scores)} for {len(samples)}")
+    if any(math.isnan(value) for value in scores):
+        raise broken(reward, "a score is a number", scores)
+    if scores[2] > min(scores):
+        raise broken(reward, "a failed sample scores lowest", scores)
+    if not np.allclose([float(value) for value in score(samples[::-1])], scores[::-1]):
+        raise broken(reward, "a score does not depend on the other samples")
+
+
+class _FlatHull(Hull):
+    """Every crystal lies at its energy per site above it."""
+
+    def distance(self, crystal: Crystal, energy: float) -> float:
+        return energy / crystal.n_sites
+
+
+def _as_it_is(sample: Sample) -> Relaxation:
+    if sample.crystal is None:
+        return Relaxation(None, error="nothing to relax")
+    return Relaxation(sample.crystal, energy=0.0, initial_energy=0.1, converged=True)
+
+
+def _measured(evaluator: Evaluator, cohort: Cohort) -> Measurement:
+    try:
+        measurement = evaluator.measure(cohort)
+    except Exception as error:  # whatever it is, it breaks the law
+        raise broken(
+            evaluator,
+            "an evaluator survives any cohort",
+            f"{type(error).__name__}: {error} with {len(cohort.samples)} samples, "
+            f"{len([c for c in cohort.crystals if c is not None])} crystals",
+        ) from error
+    if measurement.asked != cohort.asked:
+        raise broken(evaluator, "asked is the cohort's", (measurement.asked, cohort.asked))
+    for name, column in measurement.per_sample.items():
+        if len(column) != cohort.asked:
+            raise broken(
+                evaluator,
+                "every column has an entry per sample asked for",
+                f"{name}: {len(column)} for {cohort.asked}",
+            )
+    for name, figure in measurement.summary.items():
+        if figure is not None and not math.isfinite(figure):
+            raise broken(evaluator, "figures are finite or None", f"{name} = {figure}")
+        if name not in measurement.units:
+            raise broken(evaluator, "every figure has a unit, empty for fractions", name)
+    return measurement
+
+
+def _unitless(measurement: Measurement) -> list[str]:
+    return [name for name in measurement.summary if not measurement.units[name]]
+
+
+def _check_crystal(dataset: DatasetSource, name: str, crystal: Crystal) -> None:
+    n = crystal.n_sites
+    if n < 1 or crystal.frac.shape != (n, 3) or crystal.lattice.shape != (3, 3):
+        raise broken(dataset, "a crystal has sites, a lattice and a coordinate per axis", name)
+    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all()):
+        raise broken(dataset, "a crystal is finite", name)
+    if crystal.volume <= 0 or crystal.numbers.min() < 1 or crystal.numbers.max() > 118:
+        raise broken(dataset, "a crystal has a volume and known elements", name)
+
+
+def _check_alone(relaxer: Relaxer, crystal: Crystal, among: Relaxation, device: str) -> None:
+    (alone,) = relaxer.open(device).relax([crystal])
+    if (alone.energy is None) != (among.energy is None):
+        raise broken(relaxer, "a crystal relaxes alone as it does among others")
+    if alone.energy is None or among.energy is None:
+        return
+    if abs(alone.energy - among.energy) > 1e-3 * crystal.n_sites:
+        raise broken(
+            relaxer,
+            "a crystal relaxes alone as it does among others",
+            f"{alone.energy:g} and {among.energy:g} eV",
+        )

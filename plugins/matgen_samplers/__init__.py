@@ -1,0 +1,17 @@
+"""Samplers that come with matgen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matgen import hookimpl
+
+if TYPE_CHECKING:
+    from matgen import Sampler
+
+
+@hookimpl
+def matgen_samplers() -> list[type[Sampler]]:
+    from matgen_samplers.ancestral import Ancestral
+
+    return [Ancestral]
