@@ -1,0 +1,175 @@
+"""Causal attention: one function for training streams, one for cached steps.
+
+Axes: T positions of a flat stream, H heads, d width of a head, B rows, n new positions of a cached
+step, C positions a cache reads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from matgen.nn.language_model import Dense, Layout, Packed
+
+log = logging.getLogger(__name__)
+
+PackedKernel: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Packed, float], Tensor]"
+"""(T, H, d) queries, keys and values, layout, dropout probability → (T, H, d)."""
+
+
+def attention(
+    q_THd: Tensor,
+    k_THd: Tensor,
+    v_THd: Tensor,
+    layout: Layout,
+    *,
+    dropout_p: float,
+    training: bool,
+) -> Tensor:
+    """Return (T, H, d): each position attends to itself and what precedes it in its sequence.
+
+    Args:
+        q_THd: Queries; keys and values alike.
+        k_THd: Keys.
+        v_THd: Values.
+        layout: Where the sequences of the stream are.
+        dropout_p: Probability of dropping an attention weight while training.
+        training: Without it nothing is dropped.
+    """
+    p = dropout_p if training else 0.0
+    if isinstance(layout, Dense):
+        return _dense(q_THd, k_THd, v_THd, layout, p)
+    kernel = _packed_kernel(q_THd.device.type, q_THd.dtype, drops=p > 0)
+    return kernel(q_THd, k_THd, v_THd, layout, p)
+
+
+def step_mask(lengths_B: Tensor, n: int, capacity: int) -> Tensor:
+    """Return (B, 1, n, C) bool: what each of n new positions may read in a cache.
+
+    New position i of a row sees the ``lengths`` positions held before the step and the new ones up
+    to itself, which the cache already holds.
+
+    Args:
+        lengths_B: Positions held before the step, (B,) int64.
+        n: New positions per row.
+        capacity: C.
+    """
+    steps_n = torch.arange(n, device=lengths_B.device)
+    places_C = torch.arange(capacity, device=lengths_B.device)
+    return (places_C <= (lengths_B[:, None] + steps_n)[:, :, None])[:, None]
+
+
+def cached_attention(q_BnHd: Tensor, k_BCHd: Tensor, v_BCHd: Tensor, mask_B1nC: Tensor) -> Tensor:
+    """Return (B, n, H, d) for queries of new positions over a cache that holds them already.
+
+    Args:
+        q_BnHd: Queries of the new positions.
+        k_BCHd: Keys in the cache.
+        v_BCHd: Values in the cache.
+        mask_B1nC: What ``step_mask`` gives; one mask serves every layer of a step.
+    """
+    attended_BHnd = scaled_dot_product_attention(
+        q_BnHd.transpose(1, 2),
+        k_BCHd.transpose(1, 2),
+        v_BCHd.transpose(1, 2),
+        attn_mask=mask_B1nC,
+    )
+    return attended_BHnd.transpose(1, 2)
+
+
+def _dense(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Dense, p: float) -> Tensor:
+    shape = (layout.rows, layout.length, *q_THd.shape[1:])
+    q, k, v = (x_THd.reshape(shape).transpose(1, 2) for x_THd in (q_THd, k_THd, v_THd))
+    attended_BHLd = scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+    return attended_BHLd.transpose(1, 2).flatten(0, 1)
+
+
+@cache
+def _packed_kernel(device_type: str, dtype: torch.dtype, *, drops: bool) -> PackedKernel:
+    """Return the fastest exact kernel, chosen once per device, number format and dropout.
+
+    Both CUDA kernels take 16-bit numbers only, and torch's own has no dropout; what they cannot do
+    goes through one dense call per length, which can do everything.
+    """
+    kernel: PackedKernel = _by_length
+    if device_type == "cuda" and dtype in {torch.float16, torch.bfloat16}:
+        if find_spec("flash_attn") is not None:
+            kernel = _flash_attn
+        elif not drops:
+            kernel = _torch_varlen()
+    log.info("packed attention on %s in %s, dropout %s: %s", device_type, dtype, drops, kernel)
+    return kernel
+
+
+def _by_length(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Packed, p: float) -> Tensor:
+    """One dense call per run of neighbours of equal length; fast where the stream is sorted."""
+    offsets = layout.offsets.tolist()
+    attended = [
+        _dense(q_THd[first:last], k_THd[first:last], v_THd[first:last], part, p)
+        for first, last, part in _runs(offsets)
+    ]
+    return torch.cat(attended) if attended else torch.zeros_like(q_THd)
+
+
+def _runs(offsets: list[int]) -> list[tuple[int, int, Dense]]:
+    """Return first and last position of each run of sequences of one length, and its layout."""
+    runs: list[tuple[int, int, Dense]] = []
+    for first, last in pairwise(offsets):
+        if runs and runs[-1][2].length == last - first:
+            before = runs[-1]
+            runs[-1] = (before[0], last, Dense(before[2].rows + 1, last - first))
+        else:
+            runs.append((first, last, Dense(1, last - first)))
+    return runs
+
+
+def _flash_attn(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Packed, p: float) -> Tensor:
+    from flash_attn import flash_attn_varlen_func
+
+    attended: Tensor = flash_attn_varlen_func(
+        q_THd,
+        k_THd,
+        v_THd,
+        layout.offsets,
+        layout.offsets,
+        layout.max_length,
+        layout.max_length,
+        dropout_p=p,
+        causal=True,
+    )
+    return attended
+
+
+def _torch_varlen() -> PackedKernel:
+    """Return torch's own kernel; 2.10 says "causal" by a flag, later versions by a window."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    windowed = "window_size" in inspect.signature(varlen_attn).parameters
+    # Any: the keyword differs between versions, so no one signature describes it.
+    causal: dict[str, Any] = {"window_size": (-1, 0)} if windowed else {"is_causal": True}
+
+    def kernel(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Packed, p: float) -> Tensor:
+        assert p == 0.0
+        attended = varlen_attn(
+            q_THd,
+            k_THd,
+            v_THd,
+            layout.offsets,
+            layout.offsets,
+            layout.max_length,
+            layout.max_length,
+            **causal,
+        )
+        assert isinstance(attended, Tensor)
+        return attended
+
+    return kernel
