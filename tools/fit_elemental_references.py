@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from matgen.atomic import read_json, write_json
+from matgen.elements import symbols
 from matgen.records import Crystal
 
 N_ELEMENTS = 119
@@ -157,8 +158,6 @@ def _write(
 ) -> None:
     from importlib.metadata import version
 
-    from pymatgen.core.periodic_table import Element
-
     document = read_json(path) if path.exists() else {"format": 1, "relaxers": {}}
     relaxers = document["relaxers"]
     if not isinstance(relaxers, dict):
@@ -169,8 +168,7 @@ def _write(
         "fitted_on": f"{n_crystals} crystals of {source} (Materials Project, CC BY 4.0)",
         "held_out": {"n": n_held_out, "bias_ev_per_atom": bias, "mae_ev_per_atom": mae},
         "references_ev_per_atom": {
-            Element.from_Z(int(number)).symbol: round(float(references[number]), 6)
-            for number in present
+            symbols[int(number)]: round(float(references[number]), 6) for number in present
         },
     }
     write_json(path, document)

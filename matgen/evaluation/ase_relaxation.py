@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from matgen.crystal.checks import check_crystal, min_distance
+from matgen.crystal.periodic import plane_spacings
+from matgen.errors import BadCrystal
 from matgen.records import Crystal, Relaxation
 from matgen.roles.relaxer import Relaxer, RelaxerSession
 
@@ -101,43 +104,33 @@ class _Progress:
 
 def objection(crystal: Crystal) -> str:
     """Return why a crystal is not worth a potential's time, empty if it is."""
-    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all()):
-        return "cell or coordinates are not finite"
-    if crystal.n_sites == 0:
-        return "the cell holds no sites"
+    try:
+        check_crystal(crystal, min_distance=_OVERLAP_ANG)
+    except BadCrystal as error:
+        return str(error)
     smallest, largest = _VOLUME_PER_SITE_ANG3
     per_site = crystal.volume / crystal.n_sites
     if not smallest <= per_site <= largest:
         return f"{per_site:.3g} Å3 per site is outside {smallest:g} to {largest:g}"
-    thickness = 1.0 / float(np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0).max())
+    thickness = float(plane_spacings(crystal.lattice).min())
     if thickness < _THINNEST_CELL_ANG:
         return f"the cell is {thickness:.3g} Å thin; at least {_THINNEST_CELL_ANG:g} Å is needed"
-    nearest = _nearest_ang(crystal.to_atoms(), _OVERLAP_ANG)
-    if nearest < _OVERLAP_ANG:
-        return f"two sites are {nearest:.3g} Å apart; at least {_OVERLAP_ANG:g} Å is needed"
     return ""
 
 
 def _checked_energy(atoms: Atoms, start_volume: float) -> float:
     """Return the potential energy, eV, after looking whether cell and forces are still sane."""
     ratio = atoms.get_volume() / start_volume
+    # Also false for a volume that is not a number.
     if not _SMALLEST_VOLUME_RATIO <= ratio <= _LARGEST_VOLUME_RATIO:
         raise _Exploded(
             f"the volume became {ratio:.3g} times the original; stopped outside "
             f"{_SMALLEST_VOLUME_RATIO:.2g} to {_LARGEST_VOLUME_RATIO:g}"
         )
-    nearest = _nearest_ang(atoms, _COLLAPSED_ANG)
+    nearest = min_distance(Crystal.from_atoms(atoms))
     if nearest < _COLLAPSED_ANG:
         raise _Exploded(f"two sites came within {nearest:.3g} Å of each other")
     energy = float(atoms.get_potential_energy())
     if not (np.isfinite(energy) and np.isfinite(atoms.get_forces()).all()):
         raise _Exploded("energy or forces are not finite")
     return energy
-
-
-def _nearest_ang(atoms: Atoms, within_ang: float) -> float:
-    """Return the smallest distance of two sites, images included, inf if beyond ``within_ang``."""
-    from ase.neighborlist import neighbor_list
-
-    distances = neighbor_list("d", atoms, within_ang)
-    return float(distances.min()) if len(distances) else float("inf")

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from matgen.crystal.composition import reduced_counts
+from matgen.elements import HEAVIEST
 from matgen.records import Crystal
 
 if TYPE_CHECKING:
@@ -80,9 +82,8 @@ RMSD: Final = Tolerances(length=0.5, site=0.5, angle_deg=10.0, scale=False, supe
 
 def composition_key(crystal: Crystal) -> CompositionKey:
     """Return the key of a crystal's reduced formula; equal exactly where the formulas are."""
-    numbers, counts = np.unique(crystal.numbers, return_counts=True)
-    divisor = math.gcd(*counts.tolist()) if len(counts) else 1
-    return tuple((int(z), int(n) // divisor) for z, n in zip(numbers, counts, strict=True))
+    elements, counts = reduced_counts(crystal.numbers)
+    return tuple(zip(elements.tolist(), counts.tolist(), strict=True))
 
 
 def comparable(crystal: Crystal) -> bool:
@@ -90,6 +91,8 @@ def comparable(crystal: Crystal) -> bool:
     if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all()):
         return False
     if crystal.n_sites == 0 or crystal.volume <= 0.0:
+        return False
+    if crystal.numbers.min() < 1 or crystal.numbers.max() > HEAVIEST:
         return False
     longest = float(np.linalg.norm(crystal.lattice, axis=1).max())
     reach = longest * (1.0 + DEFAULT.length)

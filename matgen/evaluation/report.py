@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from matgen import __version__
 from matgen.atomic import replacing, write_json, write_text
+from matgen.crystal.composition import reduced_formula
 from matgen.evaluation.columns import Cell, padded
 from matgen.evaluation.intervals import interval
-from matgen.evaluation.matching import DEFAULT, RMSD
+from matgen.evaluation.matching import DEFAULT, RMSD, comparable
 from matgen.records import Measurement, Relaxation, Sample
 
 if TYPE_CHECKING:
@@ -252,15 +253,11 @@ def _version(package: str) -> str:
 
 
 def _formula(sample: Sample) -> str | None:
-    if sample.crystal is None:
+    crystal = sample.crystal
+    # A broken crystal has a row too.
+    if crystal is None or not comparable(crystal):
         return None
-    from pymatgen.core.composition import Composition
-    from pymatgen.core.periodic_table import Element
-
-    counts: dict[int, int] = {}
-    for number in sample.crystal.numbers.tolist():
-        counts[number] = counts.get(number, 0) + 1
-    return Composition({Element.from_Z(z): n for z, n in counts.items()}).reduced_formula
+    return reduced_formula(crystal)
 
 
 def _array(values: list[Cell]) -> pa.Array[pa.Scalar[pa.DataType]]:

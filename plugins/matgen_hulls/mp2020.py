@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.atomic import read_json
+from matgen.elements import symbols
 from matgen.errors import BadFile, BadOptions, OutsideHull
 from matgen.records import Crystal
 from matgen.roles.hull import Hull, HullReference
@@ -83,9 +84,7 @@ class FormationHull(Hull):
         Raises:
             OutsideHull: an element has no reference energy, or occurs in no entry.
         """
-        from pymatgen.core.periodic_table import Element
-
-        counts = Counter(Element.from_Z(int(number)).symbol for number in crystal.numbers)
+        counts = Counter(symbols[int(number)] for number in crystal.numbers)
         fractions = {symbol: n / crystal.n_sites for symbol, n in counts.items()}
         self._check(fractions)
         formation = energy / crystal.n_sites - sum(
@@ -107,9 +106,9 @@ class FormationHull(Hull):
         from scipy.optimize import linprog
 
         self._check_elements(fractions)
-        symbols = tuple(sorted(fractions))
-        compositions, energies = self._phases(symbols)
-        target = np.array([fractions[symbol] for symbol in symbols])
+        system = tuple(sorted(fractions))
+        compositions, energies = self._phases(system)
+        target = np.array([fractions[symbol] for symbol in system])
         found = linprog(energies, A_eq=compositions, b_eq=target, bounds=(0, None), method="highs")
         # The elements span every composition and energies are bounded: it has a solution.
         assert found.success, found.message
@@ -129,25 +128,25 @@ class FormationHull(Hull):
             raise OutsideHull(f"{', '.join(missing)}: the hull reference has no entry with it")
 
     def _phases_of(
-        self, symbols: tuple[str, ...]
+        self, system: tuple[str, ...]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return (elements, phases) compositions and (phases,) energies within a system."""
-        phases = [({symbol: 1.0}, 0.0) for symbol in symbols]
-        for system in self._systems_within(symbols):
-            phases.extend(self._by_system[system])
+        phases = [({symbol: 1.0}, 0.0) for symbol in system]
+        for known in self._systems_within(system):
+            phases.extend(self._by_system[known])
         compositions = np.array(
-            [[fractions.get(symbol, 0.0) for fractions, _ in phases] for symbol in symbols]
+            [[fractions.get(symbol, 0.0) for fractions, _ in phases] for symbol in system]
         )
         return compositions, np.array([energy for _, energy in phases])
 
-    def _systems_within(self, symbols: tuple[str, ...]) -> list[frozenset[str]]:
-        if 2 ** len(symbols) > len(self._by_system):
-            whole = set(symbols)
+    def _systems_within(self, elements: tuple[str, ...]) -> list[frozenset[str]]:
+        if 2 ** len(elements) > len(self._by_system):
+            whole = set(elements)
             return [system for system in self._by_system if system <= whole]
         subsets = (
             frozenset(subset)
-            for size in range(1, len(symbols) + 1)
-            for subset in combinations(symbols, size)
+            for size in range(1, len(elements) + 1)
+            for subset in combinations(elements, size)
         )
         return [subset for subset in subsets if subset in self._by_system]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def matgen_evaluators() -> list[type[Evaluator]]:
     """Return the evaluators of this plugin."""
     from matgen_metrics.achieved import Conditions
-    from matgen_metrics.displacement import RelaxedMatch
+    from matgen_metrics.displacement import MatchRate
     from matgen_metrics.novelty import Novelty
     from matgen_metrics.relaxation import RelaxationSummary
     from matgen_metrics.stability import Stability
@@ -27,7 +27,7 @@ def matgen_evaluators() -> list[type[Evaluator]]:
         RelaxationSummary,
         Uniqueness,
         Novelty,
-        RelaxedMatch,
+        MatchRate,
         Stability,
         Sun,
         Conditions,

@@ -11,10 +11,10 @@ from matgen.records import Crystal, Measurement
 from matgen.roles.evaluator import Evaluator, Need
 
 
-class RelaxedMatch(Evaluator):
+class MatchRate(Evaluator):
     """Share of samples that relaxation leaves the same crystal, and their displacement in Å."""
 
-    name = "relaxed_match"
+    name = "match_rate"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RELAXED})
 
     def measure(self, cohort: Cohort) -> Measurement:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from matgen.crystal.checks import check_crystal
+from matgen.errors import BadCrystal
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.columns import both, padded, share
 from matgen.records import Crystal, Measurement
@@ -61,21 +63,13 @@ class Validity(Evaluator):
 
     def structurally_valid(self, crystal: Crystal) -> bool:
         """Return whether the cell is large enough and no two sites are too close."""
-        finite = np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all()
-        if not finite or crystal.n_sites == 0 or crystal.volume < self.min_volume_ang3:
+        if crystal.n_sites and crystal.volume < self.min_volume_ang3:
             return False
-        return not _closer_than(crystal, self.min_distance_ang)
-
-
-def _closer_than(crystal: Crystal, distance_ang: float) -> bool:
-    """Return whether two different sites, images included, are nearer than a distance.
-
-    A site and its own image do not count, as in the published test.
-    """
-    from ase.neighborlist import neighbor_list
-
-    first, second, distances = neighbor_list("ijd", crystal.to_atoms(), distance_ang)
-    return bool((distances[first != second] < distance_ang).any())
+        try:
+            check_crystal(crystal, min_distance=self.min_distance_ang)
+        except BadCrystal:
+            return False
+        return True
 
 
 def _counts(crystal: Crystal) -> dict[int, int]:
