@@ -21,6 +21,17 @@ from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import Element, composition
 
 TARGET = Path(__file__).parent.parent / "matgen" / "elements.csv"
+HEADER = (
+    "number",
+    "symbol",
+    "mass",
+    "electronegativity",
+    "hhi_production",
+    "hhi_reserve",
+    "covalent_radius",
+    "metal",
+    "oxidation_states",
+)
 COMMON = 10
 """Pseudo-count of a common state, so that actinides, rare in the ICSD, are not left to chance."""
 RARE = 1
@@ -33,10 +44,7 @@ def main() -> None:
     hhi = HHIModel().symbol_hhip_hhir
     with TARGET.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(
-            "number symbol mass electronegativity hhi_production hhi_reserve covalent_radius metal "
-            "oxidation_states".split()
-        )
+        rows.writerow(HEADER)
         for number in range(1, 119):
             element = Element.from_Z(number)
             electronegativity = float(element.X)

@@ -1,0 +1,1 @@
+"""Array crystallography: checks, compositions, cells, oxidation states."""
