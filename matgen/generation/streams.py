@@ -30,8 +30,11 @@ class Streams:
         """
         key = _mix(torch.full_like(indices, self.seed) * _GAMMA + salt)
         key = _mix(key + indices * _GAMMA)
+        if isinstance(draws, int):
+            draws = torch.full_like(indices, draws)  # the product must wrap around at 64 bits
         key = _mix(key + draws * _GAMMA)
-        return ((_shift_right(key, 11)).double() + 0.5) * 2.0**-53
+        # 52 bits and a half: with 53 the largest would round to 1.
+        return (_shift_right(key, 12).double() + 0.5) * 2.0**-52
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -15,17 +15,17 @@ def crystals() -> list[Crystal]:
     triclinic cell without symmetry, a supercell, primitive cells at 60° and 120°, a left-handed
     cell. Some are cubic with sites at quarters, so that coarse representations hold some.
     """
-    cs_cl = [[0, 0, 0], [0.5, 0.5, 0.5]]
-    fcc = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
-    halves = [[0.5, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
+    cs_cl = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    fcc = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    halves = np.array([[0.5, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]])
     return [
-        _crystal(3.36 * np.eye(3), [84], [[0, 0, 0]]),
+        _crystal(3.36 * np.eye(3), [84], [[0.0, 0.0, 0.0]]),
         _crystal(4.12 * np.eye(3), [55, 17], cs_cl, [1, -1]),
         _crystal(3.61 * np.eye(3), [29] * 4, fcc),
         _crystal(5.26 * np.eye(3), [18] * 4, fcc),
         _crystal(2.8 * np.eye(3), [2, 10], cs_cl),
         _crystal(5.64 * np.eye(3), [11, 17] * 4, np.stack([fcc, halves], 1), [1, -1] * 4),
-        _crystal(4.57 * np.eye(3), [55, 53], [[0.999999] * 3, [0.5, 0.500001, 0.5]], [1, -1]),
+        _crystal(4.57 * np.eye(3), [55, 53], _NEARLY, [1, -1]),
         _crystal(4.0 * np.eye(3), [56, 22, 8, 8, 8], _PEROVSKITE, [2, 4, -2, -2, -2]),
         _crystal(np.diag([3.2, 3.2, 19.5]), [42, 16, 16], _LAYER, [4, -2, -2]),
         _crystal(_cell(4.1, 5.3, 6.7, 83, 97, 105), [26, 8, 8, 1], _NO_SYMMETRY, [3, -2, -2, 1]),
@@ -36,15 +36,16 @@ def crystals() -> list[Crystal]:
     ]
 
 
-_PEROVSKITE = [[0.5, 0.5, 0.5], [0, 0, 0], [-0.5, 0, 0], [0, 1.5, 0], [0, 0, 0.5]]
-_LAYER = [[0, 0, 0.5], [0.5, 0.5, 0.42], [0.5, 0.5, 0.58]]
+_NEARLY = np.array([[0.999999, 0.999999, 0.999999], [0.5, 0.500001, 0.5]])
+_PEROVSKITE = np.array([[0.5, 0.5, 0.5], [0, 0, 0], [-0.5, 0, 0], [0, 1.5, 0], [0, 0, 0.5]])
+_LAYER = np.array([[0, 0, 0.5], [0.5, 0.5, 0.42], [0.5, 0.5, 0.58]])
 _NO_SYMMETRY = [
     [0.013, 0.127, 0.931],
     [0.411, 0.303, 0.229],
     [-0.17, 0.777, 1.613],
     [0.643, 0.059, 0.497],
 ]
-_DOUBLED = [[0, 0, 0], [0.25, 0.5, 0.5], [0.5, 0, 0], [0.75, 0.5, 0.5]]
+_DOUBLED = np.array([[0, 0, 0], [0.25, 0.5, 0.5], [0.5, 0, 0], [0.75, 0.5, 0.5]])
 _HEXAGONAL = [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
 
 

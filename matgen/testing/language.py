@@ -133,14 +133,14 @@ def random_walks(
         mask = _checked_mask(component, grammar, state, rng)
         done |= grammar.finished(state).numpy()
         stuck = ~mask.any(axis=1) & ~done
-        for row in stuck.nonzero()[0]:
+        for row in map(int, stuck.nonzero()[0]):
             ended[row] = f"dead end after {[vocabulary.names[token] for token in written[row]]}"
         done |= stuck
         if done.all():
             break
         ids = np.array([_drawn(row, kinds, rng) if row.any() else 0 for row in mask])
         values = _drawn_values(component, grammar, state, ids, vocabulary, done, rng)
-        for row in (~done).nonzero()[0]:
+        for row in map(int, (~done).nonzero()[0]):
             written[row].append(int(ids[row]))
             carried[row].append(float(values[row]))
         state = _advanced(

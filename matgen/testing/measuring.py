@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -164,7 +165,7 @@ def check_evaluator(
     *,
     executor: Executor,
     reference: Reference | None = None,
-    done: Mapping[str, Measurement] | None = None,
+    after: Sequence[Evaluator] = (),
     rates: Sequence[str] | None = None,
 ) -> None:
     """Check that an evaluator survives any cohort and divides by the samples asked for.
@@ -173,7 +174,7 @@ def check_evaluator(
         evaluator: What to check.
         executor: Where its work runs.
         reference: Known crystals, for evaluators that need them.
-        done: Measurements of the evaluators it comes after, over eight samples.
+        after: Evaluators whose columns it reads, in the order they run.
         rates: Summary figures that are fractions of the samples asked for; where None, those
             without a unit.
 
@@ -196,8 +197,10 @@ def check_evaluator(
                 relaxations=[_as_it_is(sample) for sample in samples],
                 hull=_FlatHull(),
                 reference=reference,
-                done=done or {},
             )
+            for earlier in after:
+                found = {earlier.name: earlier.measure(cohort)}
+                cohort = dataclasses.replace(cohort, done={**cohort.done, **found})
             return _measured(evaluator, cohort)
 
         measured([], 0)

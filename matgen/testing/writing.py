@@ -189,7 +189,9 @@ def _check_round_trip(
             "decoded sites have the elements of the encoded ones, in the order of the permutation",
             f"{decoded.numbers.tolist()} against {expected.numbers.tolist()}",
         )
-    if decoded.oxidation is not None and not np.array_equal(decoded.oxidation, expected.oxidation):
+    if decoded.oxidation is not None and not np.array_equal(
+        decoded.oxidation, np.asarray(expected.oxidation)
+    ):
         raise broken(representation, "decoded oxidation states are those encoded")
     off = np.abs(_wrapped(decoded.frac - expected.frac)).max()
     if off > half_bin.frac:

@@ -151,7 +151,7 @@ class Packing(Evaluator):
                 "mean_packing": sum(known) / len(known) if known else None,
                 "apart": apart.count(True) / cohort.asked if cohort.asked else None,
             },
-            units={"mean_packing": "", "apart": "", "packing": ""},
+            units={"mean_packing": "A3/A3", "packing": "A3/A3", "apart": ""},
         )
 
 
