@@ -66,7 +66,11 @@ class MatterSim(AseRelaxer):
         try:
             return calculator_class(load_path=str(path), device=device)
         except (UnpicklingError, EOFError, KeyError, RuntimeError, AssertionError) as error:
-            raise BadFile(f"{path} is no MatterSim checkpoint: {error}") from error
+            # torch's own text advises to load with weights_only=False, which runs code in the file.
+            raise BadFile(
+                f"{path} is no MatterSim checkpoint ({type(error).__name__}); give one as weights, "
+                f"for example from {_SOURCE}"
+            ) from error
 
 
 def _imported() -> type[Calculator]:
