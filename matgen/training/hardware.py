@@ -1,0 +1,72 @@
+"""What "auto" stands for on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from matgen.errors import BadOptions
+from matgen.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how a run computes.
+
+    Attributes:
+        device: A torch device, never "auto".
+        bf16: Products in bfloat16 (autocast), else everything in float32.
+        packed: Sequences of all lengths in one stream, else of one length per step.
+    """
+
+    device: str
+    bf16: bool
+    packed: bool
+
+    @property
+    def batching(self) -> Literal["packed", "equal_length"]:
+        """The settings' name for it."""
+        return "packed" if self.packed else "equal_length"
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the network runs."""
+        return torch.autocast(
+            torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.bf16
+        )
+
+
+def resolve_hardware(settings: TrainingSettings) -> Hardware:
+    """Return what the settings mean here.
+
+    Raises:
+        BadOptions: a device that is not there.
+    """
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        index = torch.device(device).index or 0
+        if index >= torch.cuda.device_count():
+            raise BadOptions(
+                f"device {device!r} is not there: torch sees {torch.cuda.device_count()} CUDA "
+                "devices; choose cpu or auto, or install a CUDA build of torch"
+            )
+    bf16 = settings.precision == "bf16" or (
+        settings.precision == "auto" and _has_fast_bf16(torch.device(device))
+    )
+    packed = settings.batching == "packed" or (
+        settings.batching == "auto" and device != "cpu" and bf16
+    )
+    return Hardware(device, bf16, packed)
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        # 8.0 is Ampere: older devices emulate bfloat16.
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # torch has no public question for this before 2.12, and 2.10 is supported.
+    avx512 = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+    amx = torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+    return bool(avx512 or amx)
