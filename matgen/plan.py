@@ -19,14 +19,19 @@ from matgen.model_spec import ModelSpec
 from matgen.roles.backbone import Backbone
 from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
+from matgen.roles.hull import HullReference
 from matgen.roles.ordering import Ordering
+from matgen.roles.relaxer import Relaxer
 from matgen.roles.representation import Representation
 from matgen.roles.sampler import Sampler
 from matgen.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
+    from matgen.evaluation.pipeline import EvaluationPlan
     from matgen.records import PropertyValue
+    from matgen.roles.evaluator import Evaluator
+    from matgen.roles.executor import Executor
     from matgen.run_dir import Run
 
 C = TypeVar("C")
@@ -105,7 +110,7 @@ def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> Tra
         conditions=_conditions(config, catalog, dataset, settings),
     )
     training = {**config.training, **settings.take("training")}
-    settings.refuse_rest()
+    settings.refuse_rest("dataset, representation, ordering, backbone, condition.NAME or training")
     try:
         return TrainPlan(spec, dataset, TrainingSettings.model_validate(training))
     except ValidationError as error:
@@ -168,13 +173,13 @@ def parse_requests(
 
 def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> list[str]:
     """Return one sentence per numeric value that lies outside what the model was trained on."""
-    told = {}
+    told: dict[tuple[str, float], str] = {}
     for request in grid:
         for label, value in request.items():
             low, high = run.trained_range.get(label, (None, None))
             if low is None or high is None or isinstance(value, str) or low <= value <= high:
                 continue
-            told[label, value] = (
+            told[label, float(value)] = (
                 f"{label}={value:g} is outside the training data ({low:g} to {high:g}); "
                 "expect crystals near the edge of that range at best"
             )
@@ -215,23 +220,75 @@ def resolve_sampler(
     if per_kind:
         chosen["temperature_per_kind"] = per_kind
     chosen.update(taken.take("sampler"))
-    taken.refuse_rest()
+    taken.refuse_rest("sampler")
     built = catalog.build("sampler", name or catalog.choices.default("sampler"), chosen)
     assert isinstance(built, Sampler)
     return built
 
 
-def check_energy_scales(relaxer_scale: str, hull_scale: str, relaxer: str, hull: str) -> None:
-    """Refuse to compare energies that are not on one scale.
+def resolve_evaluation(
+    catalog: Catalog,
+    *,
+    relaxer: str | None,
+    hull: str | None,
+    reference: str | None,
+    evaluators: Sequence[str],
+    settings: Sequence[str],
+    workers: int,
+    device: str,
+) -> EvaluationPlan:
+    """Return the evaluation as objects.
+
+    Args:
+        hull, reference: A name, ``none``, or None for the default.
+        evaluators: Names; empty takes the defaults.
+        settings: ``relaxer.SETTING=VALUE`` texts, likewise hull, reference and each evaluator.
+        workers: Processes; 1 stays in this process, 0 takes every core.
 
     Raises:
-        BadOptions: says which component is on which scale.
+        UnknownName, BadOptions: one sentence; a hull on another energy scale than the relaxer's.
     """
-    if relaxer_scale != hull_scale:
-        raise BadOptions(
-            f"{relaxer} gives energies on the scale {relaxer_scale!r}, the hull {hull} is on "
-            f"{hull_scale!r}; choose a hull on {relaxer_scale!r}, or --hull none"
+    from matgen.evaluation.pipeline import EvaluationPlan
+
+    taken = _Settings(parse_settings(settings))
+    default = catalog.choices.default
+    relaxing = _build(catalog, Relaxer, "relaxer", relaxer, taken) if relaxer is not None else None
+    wants_hull = relaxing is not None and hull != "none"
+    chosen = tuple(
+        cast(
+            "Evaluator",
+            catalog.build("evaluator", name, taken.take(name.partition(":")[2] or name)),
         )
+        for name in (evaluators or catalog.choices.default_list("evaluators"))
+    )
+    executor = default("executor") if workers != 1 else "executors:local"
+    plan = EvaluationPlan(
+        evaluators=chosen,
+        executor=cast(
+            "Executor",
+            catalog.build("executor", executor, {"n_workers": workers} if workers > 1 else {}),
+        ),
+        relaxer=relaxing,
+        hull=_build(catalog, HullReference, "hull", hull, taken) if wants_hull else None,
+        reference=None
+        if reference == "none"
+        else _build(catalog, DatasetSource, "dataset", reference, taken, setting_name="reference"),
+        conditions=_default_conditions(catalog),
+        device=device,
+    )
+    taken.refuse_rest("relaxer, hull, reference or the name of an evaluator")
+    return plan
+
+
+def _default_conditions(catalog: Catalog) -> tuple[Condition, ...]:
+    """Return every condition that needs no settings: what could have been requested."""
+    built = []
+    for name in catalog.names("condition"):
+        cls = catalog.get("condition", name)
+        if not any(field.is_required() for field in cls.model_fields.values()):
+            built.append(cast("Condition", catalog.build("condition", name)))
+    labels = [condition.label for condition in built]
+    return tuple(c for c in built if labels.count(c.label) == 1)
 
 
 class _Settings:
@@ -246,13 +303,10 @@ class _Settings:
     def take(self, component: str) -> dict[str, Any]:  # values of any TOML type
         return self._by_component.pop(component, {})
 
-    def refuse_rest(self) -> None:
+    def refuse_rest(self, known: str) -> None:
         if self._by_component:
             left = next(iter(self._by_component))
-            raise BadOptions(
-                f"--set {left}.…: no such component in this command; use dataset, representation, "
-                "ordering, backbone, condition.NAME or training"
-            )
+            raise BadOptions(f"--set {left}.…: no such component in this command; use {known}")
 
 
 def _build(
@@ -262,9 +316,14 @@ def _build(
     name: str | None,
     settings: _Settings,
     under: Mapping[str, Any] | None = None,  # settings that --set overrides
+    *,
+    setting_name: str = "",
 ) -> C:
     chosen = name or catalog.choices.default(role)
-    merged = {**(under or {}), **settings.take(role)}
+    merged = {**(under or {}), **settings.take(setting_name or role)}
+    if kind is DatasetSource and Path(chosen).exists():
+        merged = {"path": chosen, **merged}
+        chosen = "datasets:files"
     component = catalog.build(role, chosen, merged)
     assert isinstance(component, kind)
     return component

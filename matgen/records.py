@@ -19,7 +19,7 @@ from matgen.errors import BadCrystal
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
 PropertyValue: TypeAlias = float | str
 """A scalar in its canonical unit, or a text such as a reduced formula."""
@@ -99,8 +99,9 @@ class Crystal:
         Plain elements are the default because interatomic potentials and structure matchers
         compare species, and a decorated Fe3+ is another species than Fe.
         """
-        from pymatgen.core import Lattice, Species, Structure
-        from pymatgen.core.periodic_table import Element
+        from pymatgen.core.lattice import Lattice
+        from pymatgen.core.periodic_table import Element, Species
+        from pymatgen.core.structure import Structure
 
         elements = [Element.from_Z(int(number)) for number in self.numbers]
         species: list[Element] | list[Species] = elements

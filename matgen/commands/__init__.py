@@ -73,7 +73,7 @@ app.add_typer(plugins_app, name="plugins")
 app.add_typer(data_app, name="data")
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
+def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"matgen {__version__}")
         raise typer.Exit

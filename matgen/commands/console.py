@@ -57,7 +57,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
 def progress_bar(*columns: str) -> Progress:
     """Return a progress bar on stderr with time left; ``columns`` are further format texts."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),

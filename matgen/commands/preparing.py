@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.data.token_store import TokenStore
     from matgen.plan import TrainPlan
+    from matgen.roles.dataset import Split
     from matgen.roles.executor import Executor
 
 
@@ -20,12 +21,12 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
     The validation split sees the conditions as fitted on the training split.
     """
     from matgen.data.prepare import PreparePlan, prepare
-    from matgen.roles.dataset import Split
 
     executor = cast("Executor", catalog.build("executor", catalog.choices.default("executor")))
     stores: dict[str, TokenStore] = {}
     conditions = plan.spec.conditions
-    for split in ("train", "val"):
+    splits: tuple[Split, ...] = ("train", "val")
+    for split in splits:
         with progress_bar() as bar:
             task = bar.add_task(f"{plan.dataset.name} {split}", total=None)
 
@@ -38,7 +39,7 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
             stores[split] = prepare(
                 PreparePlan(
                     dataset=plan.dataset,
-                    split=cast("Split", split),
+                    split=split,
                     representation=plan.spec.representation,
                     ordering=plan.spec.ordering,
                     conditions=conditions,
@@ -52,6 +53,43 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
             bar.update(task, total=len(stores[split]), completed=len(stores[split]))
         conditions = stores["train"].conditions
         _tell_dropped(split, stores[split])
+    return stores
+
+
+def open_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str, TokenStore]:
+    """Return stores that ``matgen data prepare`` wrote, checked against the plan.
+
+    Raises:
+        BadFile: not exactly one store of each split in the folder.
+        BadOptions: made with another representation or ordering, or without a condition.
+    """
+    from matgen.data.token_store import TokenStore
+    from matgen.errors import BadFile, BadOptions
+
+    stores: dict[str, TokenStore] = {}
+    for split in ("train", "val"):
+        found = sorted(folder.glob(f"{split}-*/index.json"))
+        if len(found) != 1:
+            raise BadFile(f"{folder} holds {len(found)} token stores of split {split!r}, not one")
+        store = TokenStore.open(found[0].parent, catalog)
+        for role, made, wanted in (
+            ("representation", store.representation, plan.spec.representation),
+            ("ordering", store.ordering, plan.spec.ordering),
+        ):
+            if made != wanted:
+                raise BadOptions(
+                    f"{found[0].parent} was prepared with another {role} ({made!r}) than this run "
+                    f"asks for ({wanted!r}); prepare it again"
+                )
+        have, want = (
+            [c.label for c in conditions] for conditions in (store.conditions, plan.spec.conditions)
+        )
+        if have != want:
+            raise BadOptions(
+                f"{found[0].parent} was prepared for the conditions {', '.join(have)}; this run "
+                f"asks for {', '.join(want)}"
+            )
+        stores[split] = store
     return stores
 
 

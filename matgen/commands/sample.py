@@ -31,7 +31,9 @@ def sample(
         list[str] | None,
         typer.Option(help="0.8, or per token kind: coordinate=0.5 (repeat)."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="Only the k likeliest; 0 is off.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=0, help="Only the k likeliest; 0 is off.")
+    ] = None,
     top_p: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Only the likeliest of this mass.")
     ] = None,

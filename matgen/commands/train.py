@@ -32,18 +32,19 @@ def train(
         typer.Option(help="NAME:UNIT of a further numeric column to learn, dielectric:1."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many steps.")
+    ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop, saved, after this many minutes.")
     ] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens per step.")
-    ] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Of AdamW.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     stores: Annotated[
-        Path | None, typer.Option(help="Token stores from `matgen data prepare`; no pymatgen needed.")
+        Path | None,
+        typer.Option(help="Token stores from `matgen data prepare`; no pymatgen needed."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A run.toml; flags win over it.")] = None,
     set_: Annotated[
@@ -54,7 +55,8 @@ def train(
         Path | None, typer.Option(help="Go on with this run directory, exactly where it stopped.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan, parameters and memory; train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the plan, parameters and memory; train nothing."),
     ] = False,
     json_out: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -72,7 +74,11 @@ def train(
     catalog = catalog_of(ctx)
     if resume is not None:
         resume_training(
-            resume, catalog, max_minutes, max_steps, epochs, device=device, json_out=json_out
+            resume,
+            catalog,
+            changes={"epochs": epochs, "max_steps": max_steps, "max_minutes": max_minutes},
+            device=device,
+            json_out=json_out,
         )
         return
     flags = TrainFlags(

@@ -141,7 +141,7 @@ class NSites(ScalarCondition):
 
     def feature(self, value: Any) -> float:  # the role's signature; a count here
         """Return a tenth of the number, near one for usual cells."""
-        return value / 10.0
+        return float(value) / 10.0
 
     def achieved(self, crystal: Crystal) -> float:
         """Return the number of sites."""
