@@ -109,6 +109,8 @@ def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> Tra
         backbone=_build(catalog, Backbone, "backbone", backbone_name, settings, sizes),
         conditions=_conditions(config, catalog, dataset, settings),
     )
+    if config.conditions is not None:
+        dataset = dataset.for_conditions(frozenset(c.label for c in spec.conditions))
     training = {**config.training, **settings.take("training")}
     settings.refuse_rest("dataset, representation, ordering, backbone, condition.NAME or training")
     try:

@@ -27,6 +27,15 @@ class DatasetSource(Component):
         """Whether every crystal is already its primitive Niggli cell (saves the reduction)."""
         return False
 
+    def for_conditions(self, labels: frozenset[str]) -> DatasetSource:
+        """Return this dataset with the rows that suit conditions a person asked for by name.
+
+        A dataset that leaves out rows by some property may bring them back when a model is to
+        learn that property. Settings that were given explicitly stay.
+        """
+        del labels
+        return self
+
     @abstractmethod
     def records(
         self, split: Split, *, on_skip: Callable[[Skipped], None] | None = None

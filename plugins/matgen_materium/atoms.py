@@ -6,15 +6,15 @@ Source: Materium, arXiv:2512.07486, section on tokenisation. 4N + 10 tokens for 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from matgen import Crystal, Representation, Tokens, Vocabulary, elements
 from matgen.errors import OutsideRange, Undecodable
-from matgen_materium.bins import Bins
+from matgen_materium.bins import Bins, named_bins
 from matgen_materium.cells import (
     MINIMUM_SQUARED_SHAPE,
     lattice_parameters,
@@ -40,8 +40,8 @@ class Atoms(Representation):
     name = "atoms"
     cites = ("Materium, arXiv:2512.07486",)
 
-    bins: Bins = Bins()
-    """Points of coordinates and lattice; the paper's are the preset ``paper``."""
+    bins: Annotated[Bins, BeforeValidator(named_bins)] = Bins()
+    """Points of coordinates and lattice; also ``paper``, the paper's counts and ranges."""
     max_sites: int = Field(default=20, ge=1)
     """Largest cell; larger ones are outside the range."""
     inner: Literal["species_first", "coordinates_first"] = "species_first"

@@ -128,3 +128,8 @@ class Bins(BaseModel):
             np.array([grid.step for grid in self.lattice]),
             np.array([grid.n - 1 for grid in self.lattice], dtype=np.int64),
         )
+
+
+def named_bins(value: object) -> object:
+    """Return ``Bins.paper()`` for the text ``paper``, anything else as it is."""
+    return Bins.paper() if value == "paper" else value

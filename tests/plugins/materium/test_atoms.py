@@ -108,3 +108,7 @@ def test_a_flat_cell_does_not_decode() -> None:
 def test_the_paper_preset_has_fewer_bins_than_the_default() -> None:
     paper, ours = Atoms(bins=Bins.paper()), Atoms()
     assert len(ours.vocabulary()) - len(paper.vocabulary()) == 1152 - 1024
+
+
+def test_the_papers_bins_can_be_named_in_a_setting() -> None:
+    assert Atoms.model_validate({"bins": "paper"}) == Atoms(bins=Bins.paper())
