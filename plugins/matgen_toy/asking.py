@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,10 @@ class Spacing(ScalarCondition):
     unit = "A"
     minimum = 0.1
     maximum = 30.0
+
+    def feature(self, value: Any) -> float:  # the role's signature; a float here
+        """Return how far the spacing is from 2.8 Å, in halves of one: crystals give -1 to 2."""
+        return (float(value) - 2.8) / 0.5
 
     def achieved(self, crystal: Crystal) -> PropertyValue:
         """Return the cube root of the volume per site, Å."""

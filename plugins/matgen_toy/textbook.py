@@ -61,6 +61,11 @@ class Textbook(DatasetSource):
         """No properties: the conditions of this set are read off the crystals."""
         return {}
 
+    @property
+    def reduced(self) -> bool:
+        """True, to keep the cells: primitive cells of the centred ones would not be cubic."""
+        return True
+
     def records(
         self,
         split: Split,
