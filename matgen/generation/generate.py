@@ -107,7 +107,8 @@ def generate(plan: SamplePlan, *, observer: SampleObserver | None = None) -> Ite
 
 
 def _decoder(plan: SamplePlan) -> Decoder:
-    from matgen.generation.model_decoder import GuidedDecoder, ModelDecoder
+    from matgen.generation.guidance import GuidedDecoder
+    from matgen.generation.model_decoder import ModelDecoder
 
     decoder = ModelDecoder(
         plan.model,

@@ -110,9 +110,7 @@ def model(store: Store, tmp_path_factory: pytest.TempPathFactory) -> CrystalMode
 
 
 def drawn(model: CrystalModel, n: int, **asked: float) -> list[Sample]:
-    return list(
-        generate(SamplePlan(model, Ancestral(batch_size=128), grid=(asked,), n=n, seed=11))
-    )
+    return list(generate(SamplePlan(model, Ancestral(batch_size=128), grid=(asked,), n=n, seed=11)))
 
 
 def length_ang(crystal: Crystal | None) -> float:
