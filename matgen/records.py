@@ -80,6 +80,11 @@ class Crystal:
                     "sites with one element each can be represented"
                 )
             number = getattr(site.specie, "Z", None)
+            if getattr(site.specie, "symbol", "") in {"D", "T"}:
+                raise BadCrystal(
+                    f"site {index} holds the isotope {site.species_string}, and isotopes are not "
+                    "told apart; write H"
+                )
             if number is None:
                 raise BadCrystal(f"site {index} holds {site.species_string!r}, which is no element")
             numbers.append(number)

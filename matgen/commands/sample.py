@@ -114,7 +114,7 @@ def sample(
                 bar.advance(task)
                 yield drawn
 
-        write_samples(out, counted(), symmetrize=symmetrize)
+        write_samples(out, counted(), asked=asked, symmetrize=symmetrize)
     seconds = time.perf_counter() - loaded
     summary = {
         "out": str(out),

@@ -1,0 +1,1 @@
+"""Crystals from files and samples into files."""

@@ -1,0 +1,120 @@
+"""Crystals and samples from files; what cannot be read is reported, never silently dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from matgen.errors import BadCrystal
+from matgen.io.entries import Entry, entries, manifest_of
+from matgen.records import PropertyValue, Record, Sample, Skipped
+
+
+def read_crystals(
+    path: Path, *, on_skip: Callable[[Skipped], None] | None = None
+) -> Iterator[Record]:
+    """Yield the crystals of a file, folder or zip in natural order, with their properties.
+
+    Args:
+        path: CIF, extended XYZ, POSCAR, JSON lines, Parquet, csv with a ``cif`` column (plain or
+            gzipped), a zip or a folder of these.
+        on_skip: Called for every entry that is no crystal; without it such an entry raises.
+
+    Raises:
+        BadFile: the file as a whole cannot be read.
+        BadCrystal: an entry is no crystal we can work with, and nobody asked to skip it.
+    """
+    for entry in entries(path):
+        if entry.crystal is None:
+            if on_skip is None:
+                raise BadCrystal(f"{entry.source}: {entry.error}")
+            on_skip(Skipped(entry.source, entry.error))
+            continue
+        yield Record(entry.name, entry.crystal, _properties(entry.info))
+
+
+def read_samples(path: Path) -> tuple[list[Sample], int]:
+    """Return samples in the order asked for, and how many were asked for.
+
+    A file that ``matgen sample`` wrote gives back its samples, failed ones included; any other
+    gives one sample per entry, bad entries as failed samples, so that no rate loses its
+    denominator.
+
+    Raises:
+        BadFile: the file as a whole cannot be read.
+    """
+    manifest = manifest_of(path)
+    if manifest is not None:
+        return _with_manifest(path, manifest)
+    read = list(entries(path))
+    samples = [_sample(entry, number) for number, entry in enumerate(read)]
+    asked = max([len(samples), *(int(entry.info.get("asked", 0)) for entry in read)])
+    known = {sample.index for sample in samples}
+    if len(known) < len(samples):
+        # Two files joined into one: their indices clash, their order is all there is.
+        samples = [_sample(entry, number, renumber=True) for number, entry in enumerate(read)]
+    return sorted(samples, key=lambda sample: sample.index), asked
+
+
+def _with_manifest(path: Path, manifest: list[dict[str, Any]]) -> tuple[list[Sample], int]:
+    written = any(row["file"] for row in manifest)
+    by_name = {Path(e.source.rpartition(":")[2]).name: e for e in entries(path)} if written else {}
+    samples = []
+    for row in manifest:
+        entry = by_name.get(row["file"]) if row["file"] else None
+        error = str(row["error"])
+        if entry is None and row["file"]:
+            error = f"{row['file']} is missing"
+        elif entry is not None and entry.crystal is None:
+            error = entry.error
+        samples.append(
+            Sample(
+                int(row["index"]),
+                None if entry is None else entry.crystal,
+                row["log_prob"],
+                row["log_mass"],
+                row["requested"],
+                row["achieved"],
+                error,
+            )
+        )
+    return samples, len(samples)
+
+
+def _sample(entry: Entry, number: int, *, renumber: bool = False) -> Sample:
+    info = entry.info
+    return Sample(
+        number if renumber else int(info.get("index", number)),
+        entry.crystal,
+        _number(info.get("log_prob")),
+        _number(info.get("log_mass")),
+        _named(info, "requested"),
+        _named(info, "achieved"),
+        entry.error,
+    )
+
+
+def _named(info: Mapping[str, Any], what: str) -> dict[str, PropertyValue]:  # JSON-like values
+    """Return ``{"density": 4.0}`` of ``requested={...}`` or of ``requested_density=4.0``."""
+    nested = info.get(what)
+    if isinstance(nested, Mapping):
+        return _properties(nested)
+    flat = {k.removeprefix(f"{what}_"): v for k, v in info.items() if k.startswith(f"{what}_")}
+    return _properties(flat)
+
+
+def _properties(info: Mapping[str, Any]) -> dict[str, PropertyValue]:  # JSON-like values
+    """Return the finite numbers and texts; a missing value is an absent key."""
+    kept: dict[str, PropertyValue] = {}
+    for name, value in info.items():
+        if isinstance(value, str):
+            kept[name] = value
+        elif isinstance(value, int | float) and math.isfinite(value):
+            kept[name] = float(value)
+    return kept
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
