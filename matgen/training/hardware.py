@@ -56,9 +56,7 @@ def resolve_hardware(settings: TrainingSettings) -> Hardware:
     bf16 = settings.precision == "bf16" or (
         settings.precision == "auto" and _has_fast_bf16(torch.device(device))
     )
-    packed = settings.batching == "packed" or (
-        settings.batching == "auto" and device != "cpu" and bf16
-    )
+    packed = settings.batching != "equal_length"
     return Hardware(device, bf16, packed)
 
 

@@ -22,8 +22,9 @@ class TrainingSettings(BaseModel):
     batch_tokens: int = Field(default=8192, ge=1)
     """Positions (tokens and condition slots) per step, about."""
     batching: Literal["auto", "equal_length", "packed"] = "auto"
-    """How sequences share a step without padding: all of one length, or of all lengths in one
-    stream. auto packs where a variable-length attention kernel exists: CUDA in bf16."""
+    """How sequences share a step without padding: ``packed``: all lengths in one stream, sorted,
+    attention once per length where no variable-length kernel exists; ``equal_length``: one length
+    per step, which lets the model forget how long crystals are. auto is packed."""
     learning_rate: float = Field(default=4e-4, gt=0)
     """AdamW's, after the warm-up."""
     warmup_steps: int = Field(default=100, ge=0)
