@@ -156,14 +156,14 @@ def parse_requests(
     known = {condition.label: condition for condition in conditions}
     axes: dict[str, list[PropertyValue]] = {}
     for text in texts:
-        label, equals, value = text.partition("=")
-        if not equals or not value:
+        label, equals, written = text.partition("=")
+        if not equals or not written:
             raise BadOptions(f"--cond {text}: write NAME=VALUE, as in --cond band_gap=1.5")
         label = aliases.get(label, label).partition(":")[2] or label
         if label not in known:
             listed = ", ".join(known) or "none"
             raise UnknownName(f"this checkpoint was trained without {label!r}; it knows {listed}")
-        axes.setdefault(label, []).extend(_values(known[label], value))
+        axes.setdefault(label, []).extend(_values(known[label], written))
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     for request in grid:
         for label, value in request.items():
@@ -181,7 +181,7 @@ def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> l
             low, high = run.trained_range.get(label, (None, None))
             if low is None or high is None or isinstance(value, str) or low <= value <= high:
                 continue
-            told[label, float(value)] = (
+            told[label, value] = (
                 f"{label}={value:g} is outside the training data ({low:g} to {high:g}); "
                 "expect crystals near the edge of that range at best"
             )

@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from matgen.crystal.properties import density, hhi
 from pydantic import Field
 
 from matgen import Condition, Crystal, ScalarCondition
+from matgen.crystal.properties import density, hhi
 from matgen.errors import BadOptions
 
 if TYPE_CHECKING:

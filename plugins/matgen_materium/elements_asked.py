@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from matgen import Condition, Crystal, elements
 from matgen.crystal.composition import (
     chemical_system,
     parse_formula,
     reduced_formula,
 )
-from numpy.typing import NDArray
-
-from matgen import Condition, Crystal, elements
 from matgen.errors import BadCrystal, BadOptions
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from matgen_materium.atoms import Atoms
-from matgen_materium.bins import Bins
-from matgen_materium.orderings import High, Low, Random, Xyz
 
 from matgen import Crystal, Tokens
 from matgen.errors import OutsideRange, Undecodable
+from matgen_materium.atoms import Atoms
+from matgen_materium.bins import Bins
+from matgen_materium.orderings import High, Low, Random, Xyz
 
 RNG = np.random.default_rng(0)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matgen_materium.bins import Bins
 
 from matgen.errors import OutsideRange
+from matgen_materium.bins import Bins
 
 BINS = [Bins(), Bins.paper()]
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from matgen_materium.conditions import BandGap, Column, EnergyAboveHull, Hhi, NSites, SpaceGroup
-from matgen_materium.elements_asked import HEAVIEST, ChemicalSystem, ReducedFormula
 
 from matgen.errors import BadOptions
+from matgen_materium.conditions import BandGap, Column, EnergyAboveHull, Hhi, NSites, SpaceGroup
+from matgen_materium.elements_asked import HEAVIEST, ChemicalSystem, ReducedFormula
 
 
 def test_hhi_on_the_old_scale_is_told_to_be_given_in_thousands() -> None:

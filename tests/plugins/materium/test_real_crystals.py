@@ -4,13 +4,13 @@ import warnings
 
 import numpy as np
 import pytest
-from matgen_datasets.mp_le20 import MpLe20
-from matgen_materium.atoms import Atoms
-from matgen_materium.orderings import High
 
 from matgen import Crystal
 from matgen.crystal.oxidation import OxidationAssigner
 from matgen.errors import OutsideRange
+from matgen_datasets.mp_le20 import MpLe20
+from matgen_materium.atoms import Atoms
+from matgen_materium.orderings import High
 
 N = 400
 
