@@ -95,7 +95,8 @@ def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> Tra
         UnknownName, AmbiguousName, BadOptions: one sentence that says what to do.
     """
     settings = _Settings(config.settings)
-    dataset = _build(catalog, DatasetSource, "dataset", config.dataset, settings)
+    columns = [_column(text) for text in config.columns]
+    dataset = _dataset(catalog, config.dataset, settings.take("dataset"), columns)
     preset = config.preset or catalog.choices.default("preset_gpu" if gpu else "preset_cpu")
     backbone_name = catalog.resolve(
         "backbone", config.backbone or catalog.choices.default("backbone")
@@ -274,7 +275,7 @@ def resolve_evaluation(
         hull=_build(catalog, HullReference, "hull", hull, taken) if wants_hull else None,
         reference=None
         if reference == "none"
-        else _build(catalog, DatasetSource, "dataset", reference, taken, setting_name="reference"),
+        else _dataset(catalog, reference, taken.take("reference")),
         conditions=_default_conditions(catalog),
         device=device,
     )
@@ -318,17 +319,54 @@ def _build(
     name: str | None,
     settings: _Settings,
     under: Mapping[str, Any] | None = None,  # settings that --set overrides
-    *,
-    setting_name: str = "",
 ) -> C:
     chosen = name or catalog.choices.default(role)
-    merged = {**(under or {}), **settings.take(setting_name or role)}
-    if kind is DatasetSource and Path(chosen).exists():
-        merged = {"path": chosen, **merged}
-        chosen = "datasets:files"
+    merged = {**(under or {}), **settings.take(role)}
     component = catalog.build(role, chosen, merged)
     assert isinstance(component, kind)
     return component
+
+
+def _dataset(
+    catalog: Catalog,
+    name: str | None,
+    fields: Mapping[str, Any],  # settings as typed
+    columns: Sequence[tuple[str, str]] = (),
+) -> DatasetSource:
+    """Return a registered dataset, or the one of the user's own file or folder.
+
+    Args:
+        columns: Title and unit of columns that the user named as conditions; the unit is then the
+            one in the user's file.
+    """
+    chosen = name or catalog.choices.default("dataset")
+    given = dict(fields)
+    if _is_path(catalog, chosen):
+        given = {"path": chosen, **given}
+        chosen = catalog.choices.default("dataset_of_files")
+    if columns and "column_units" in catalog.get("dataset", chosen).model_fields:
+        given["column_units"] = {**dict(columns), **given.get("column_units", {})}
+    dataset = catalog.build("dataset", chosen, given)
+    assert isinstance(dataset, DatasetSource)
+    return dataset
+
+
+def _is_path(catalog: Catalog, name: str) -> bool:
+    """Whether a dataset's name is no name but an existing file; registered names come first."""
+    try:
+        catalog.resolve("dataset", name)
+    except UnknownName:
+        if not Path(name).exists() and (Path(name).suffix or "/" in name):
+            raise BadFile(f"{name} is no registered dataset, and no such file exists") from None
+        return Path(name).exists()
+    return False
+
+
+def _column(text: str) -> tuple[str, str]:
+    title, _, unit = text.partition(":")
+    if not title or not unit:
+        raise BadOptions(f"--cond-column {text}: write NAME:UNIT, as in dielectric:1 (1 = no unit)")
+    return title, unit
 
 
 def _preset(catalog: Catalog, preset: str, backbone: str, *, asked: bool) -> dict[str, Any]:
@@ -357,17 +395,9 @@ def _conditions(
         # later, where units are compared.
         if feedable or names is not None:
             chosen.append(condition)
-    for text in config.columns:
-        title, _, unit = text.partition(":")
-        if not title or not unit:
-            raise BadOptions(
-                f"--cond-column {text}: write NAME:UNIT, as in dielectric:1 (1 = no unit)"
-            )
-        chosen.append(
-            cast(
-                "Condition", catalog.build("condition", "column", {"title": title, "measure": unit})
-            )
-        )
+    for title, unit in map(_column, config.columns):
+        made = catalog.build("condition", "column", {"title": title, "measure": unit})
+        chosen.append(cast("Condition", made))
     labels = [condition.label for condition in chosen]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)

@@ -1,0 +1,50 @@
+"""A user's own file with a numeric column, all the way to samples asked by that column."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from matgen.io.writing import write_samples
+from matgen.records import Sample
+from tests.cli.conftest import Cli
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Path:
+    """The textbook crystals with a made-up column, as extended XYZ."""
+    from matgen_toy.textbook import Textbook
+
+    records = [*Textbook().records("train"), *Textbook().records("val")]
+    path = tmp_path / "mine.extxyz"
+    samples = [Sample(i, record.crystal) for i, record in enumerate(records)]
+    write_samples(path, samples, asked=len(samples))
+    lines = path.read_text().splitlines(keepends=True)
+    marked = [
+        line.replace("asked=", f"dielectric={number % 7}.5 asked=") for number, line in enumerate(lines)
+    ]
+    path.write_text("".join(marked))
+    return path
+
+
+def test_a_column_of_ones_own_data_becomes_a_condition(
+    cli: Cli, own_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = cli(
+        "train", "--dataset", own_file, "--preset", "tiny", "--cond", "density",
+        "--cond-column", "dielectric:1", "--set", "dataset.val_fraction=0.3",
+        "--max-steps", 3, "--out", run,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((run / "run.json").read_text())["model"]["conditions"][1]
+    assert saved["settings"]["title"] == "dielectric"
+    assert saved["settings"]["scale"] != 1.0
+    out = tmp_path / "asked.jsonl"
+    done = cli("sample", "--model", run, "--cond", "dielectric=2.5", "-n", 2, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text().splitlines()[0])["requested"] == {"dielectric": 2.5}
+    done = cli("sample", "--model", run, "--cond", "dielectric=900", "-n", 1, "--out", out)
+    assert "outside the training data" in done.stderr
