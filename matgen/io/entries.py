@@ -5,21 +5,28 @@ Nothing is extracted to disk and nothing is unpickled.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from matgen.crystal.checks import check_crystal
+from matgen.elements import atomic_number
 from matgen.errors import BadCrystal, BadFile, CrystalError
 from matgen.records import Crystal
+
+if TYPE_CHECKING:
+    from matgen.io.cif_syntax import Block
 
 MANIFEST: Final = "manifest.jsonl"
 """In a folder or zip of CIFs: one line per sample asked for."""
@@ -64,7 +71,7 @@ def entries(path: Path) -> Iterator[Entry]:
         if not files:
             raise BadFile(f"{path} holds no file of a supported format ({supported()})")
         for file in sorted(files, key=lambda p: natural(str(p.relative_to(path)))):
-            yield from _file_entries(file)
+            yield from _kept_going(_file_entries(file), str(file))
         return
     if path.suffix.lower() == ".zip":
         yield from _zip_entries(path)
@@ -115,9 +122,16 @@ def _file_entries(path: Path) -> Iterator[Entry]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            yield Entry(source, path.stem, None, error=f"unreadable: {error}")
-            return
+            raise BadFile(f"cannot read {path}: {error}") from None
         yield from _text_entries(text, source, path.name)
+
+
+def _kept_going(entries_of_file: Iterator[Entry], source: str) -> Iterator[Entry]:
+    """Yield the entries of one file among others; broken as a whole, it is a bad entry."""
+    try:
+        yield from entries_of_file
+    except BadFile as error:
+        yield Entry(source, source, None, error=str(error))
 
 
 def _text_entries(text: str, source: str, name: str) -> Iterator[Entry]:
@@ -129,7 +143,7 @@ def _text_entries(text: str, source: str, name: str) -> Iterator[Entry]:
     elif suffix in {".jsonl", ".ndjson"}:
         yield from _json_lines(text, source)
     else:
-        yield _guarded(source, Path(name).name, lambda: _poscar(text))
+        yield _guarded(source, Path(name).name, lambda: _poscar(text, source))
 
 
 def _zip_entries(path: Path) -> Iterator[Entry]:
@@ -148,7 +162,7 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
             except (zipfile.BadZipFile, OSError, UnicodeDecodeError, RuntimeError) as error:
                 yield Entry(source, info.filename, None, error=f"unreadable: {error}")
                 continue
-            yield from _text_entries(text, source, info.filename)
+            yield from _kept_going(_text_entries(text, source, info.filename), source)
 
 
 def _opened_zip(path: Path) -> zipfile.ZipFile:
@@ -181,6 +195,8 @@ def _guarded(
         check_crystal(crystal)
     except CrystalError as error:
         return Entry(source, name, None, info or {}, error=str(error))
+    except BadFile:
+        raise
     except Exception as error:  # noqa: BLE001 - fence: libraries raise anything on a bad file
         told = " ".join(str(error).split())[:300] or type(error).__name__
         return Entry(source, name, None, info or {}, error=f"cannot be read: {told}")
@@ -188,87 +204,68 @@ def _guarded(
 
 
 def _cif(text: str, source: str, name: str) -> Iterator[Entry]:
-    from pymatgen.io.cif import CifParser
+    from matgen.io.cif import crystal_of, site_blocks
 
-    blocks = max(1, len(re.findall(r"(?m)^data_", text)))
-    pieces = [text] if blocks == 1 else _cif_blocks(text)
-    for number, piece in enumerate(pieces):
+    with _naming(source):
+        blocks = site_blocks(text)
+    for number, block in enumerate(blocks):
+        mark = "" if len(blocks) == 1 else f"#{number}"
 
-        def make(piece: str = piece) -> Crystal:
-            unlabelled = re.search(r"(?im)^_atom_site_(type_symbol|label)", piece)
-            if unlabelled is None:
-                raise BadCrystal("the CIF lists no atom sites")
-            # Merging sites closer than 1e-3 mends coordinates written with few digits.
-            parser = CifParser.from_str(piece, site_tolerance=1e-3, occupancy_tolerance=1.0)
-            [structure] = parser.parse_structures(primitive=False, on_error="raise")
-            return Crystal.from_structure(structure)
+        def make(block: Block = block) -> Crystal:
+            return crystal_of(block)
 
-        place = source if blocks == 1 else f"{source}#{number}"
-        yield _guarded(place, name if blocks == 1 else f"{name}#{number}", make)
+        yield _guarded(source + mark, name + mark, make)
 
 
-def _cif_blocks(text: str) -> list[str]:
-    starts = [match.start() for match in re.finditer(r"(?m)^data_", text)]
-    return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+def _poscar(text: str, source: str) -> Crystal:
+    from matgen.io.poscar import read_poscar
+
+    with _naming(source):
+        return read_poscar(text)
 
 
-def _poscar(text: str) -> Crystal:
-    from pymatgen.io.vasp.inputs import Poscar
-
-    return Crystal.from_structure(Poscar.from_str(text).structure)
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Put the name of the file before what a parser of its text says against it."""
+    try:
+        yield
+    except BadFile as error:
+        raise BadFile(f"{source}: {error}") from None
 
 
 def _xyz(text: str, source: str) -> Iterator[Entry]:
     """Cut the text into frames first, so that one bad frame does not hide the others."""
-    lines = text.splitlines()
-    start = number = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
+    from matgen.io.extxyz import frame_crystal, frame_info, split_frames
+
+    with _naming(source):
+        frames = split_frames(text)
+    for number, frame in enumerate(frames):
         place = f"{source}#{number}"
-        try:
-            n_sites = int(lines[start])
-        except ValueError:
-            yield Entry(place, place, None, error=f"expected a site count, found {lines[start]!r}")
-            return
-        frame = lines[start : start + n_sites + 2]
-        if len(frame) < n_sites + 2:
-            yield Entry(place, place, None, error="the file ends within this frame")
-            return
-        yield _frame("\n".join(frame) + "\n", place)
-        start += n_sites + 2
-        number += 1
+        info, raw = frame_info(frame[1])
+        if len(frame) == 2 and "asked" in info:
+            # What write_samples leaves when every sample failed: a count and nothing to count.
+            yield Entry(place, place, None, {"asked": info["asked"]})
+            continue
+        name = str(raw.get("id", raw.get("material_id", place)))
 
+        def make(frame: list[str] = frame, raw: Mapping[str, str] = raw) -> Crystal:
+            return frame_crystal(frame, raw)
 
-def _frame(text: str, place: str) -> Entry:
-    from ase import Atoms
-    from ase.io import read
-
-    info: dict[str, Any] = {}  # JSON-like values
-
-    def make() -> Crystal:
-        atoms = read(io.StringIO(text), format="extxyz")
-        assert isinstance(atoms, Atoms)
-        info.update({key: _plain(value) for key, value in atoms.info.items()})
-        crystal = Crystal.from_atoms(atoms)
-        if "oxidation" in atoms.arrays:
-            return crystal.with_oxidation(atoms.arrays["oxidation"].astype(np.int64))
-        return crystal
-
-    made = _guarded(place, place, make, info)
-    name = str(info.get("id", info.get("material_id", place)))
-    return Entry(made.source, name, made.crystal, info, made.error)
+        yield _guarded(place, name, make, info)
 
 
 def _json_lines(text: str, source: str) -> Iterator[Entry]:
-    for number, line in enumerate(text.splitlines()):
+    # Not splitlines, which also cuts at characters that a JSON text may hold as they are.
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
         if not line.strip():
             continue
         place = f"{source}#{number}"
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
+            if number == len(lines) - 1:
+                raise BadFile(f"{source} ends within line {number + 1}; it is truncated") from None
             yield Entry(place, place, None, error=f"no JSON: {error}")
             continue
         if not isinstance(row, dict):
@@ -279,14 +276,10 @@ def _json_lines(text: str, source: str) -> Iterator[Entry]:
 
 def _json_entry(row: dict[str, Any], place: str) -> Entry:  # JSON values
     name = str(row.get("id", row.get("material_id", place)))
-    if "sites" in row:
-
-        def make() -> Crystal:
-            from pymatgen.core.structure import Structure
-
-            return Crystal.from_structure(Structure.from_dict(row))
-
-        return _guarded(place, name, make)
+    structure = row if "sites" in row else row.get("structure")
+    if structure is not None:
+        beside = {k: v for k, v in row.items() if structure is not row and k != "structure"}
+        return _guarded(place, name, lambda: _of_structure(structure), beside)
     info = {k: v for k, v in row.items() if k != "crystal"}
     held = row.get("crystal", row)
     if held is None:
@@ -305,6 +298,17 @@ def _json_entry(row: dict[str, Any], place: str) -> Entry:  # JSON values
         )
 
     return _guarded(place, name, plain, info)
+
+
+def _of_structure(structure: dict[str, Any]) -> Crystal:  # JSON values
+    """Return the crystal of a pymatgen structure as a dict."""
+    from pymatgen.core.structure import Structure
+
+    for site in structure["sites"]:
+        for species in site["species"]:
+            # Looked up before pymatgen sees it, which takes D and T for H.
+            atomic_number(species["element"])
+    return Crystal.from_structure(Structure.from_dict(structure))
 
 
 def _parquet(path: Path) -> Iterator[Entry]:
@@ -343,8 +347,16 @@ def _csv(path: Path) -> Iterator[Entry]:
     from pyarrow import csv
 
     try:
-        table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
-    except (OSError, pa.ArrowException) as error:
+        content = path.read_bytes()
+        if path.name.endswith(".gz"):
+            content = gzip.decompress(content)
+        if content.count(b'"') % 2:
+            # Arrow takes the end of the file for the closing quote.
+            raise BadFile(f"{path} ends within a quoted value; it is truncated")
+        table = csv.read_csv(
+            io.BytesIO(content), parse_options=csv.ParseOptions(newlines_in_values=True)
+        )
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise BadFile(f"{path} is no readable csv: {error}") from None
     if "cif" not in table.column_names:
         raise BadFile(f"{path} has no column 'cif' (it has {', '.join(table.column_names)})")
@@ -352,10 +364,5 @@ def _csv(path: Path) -> Iterator[Entry]:
         place = f"{path}#{number}"
         name = str(row.get("material_id") or place)
         info = {k: v for k, v in row.items() if k and isinstance(v, int | float)}
-        for entry in _cif(str(row["cif"]), place, name):
+        for entry in _kept_going(_cif(str(row["cif"]), place, name), place):
             yield Entry(entry.source, name, entry.crystal, info, entry.error)
-
-
-def _plain(value: object) -> object:
-    """Return numpy scalars and arrays as plain numbers and lists."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

@@ -27,6 +27,8 @@ def read_crystals(
         BadCrystal: an entry is no crystal we can work with, and nobody asked to skip it.
     """
     for entry in entries(path):
+        if entry.crystal is None and not entry.error:
+            continue  # tells how many samples were asked for, and is none itself
         if entry.crystal is None:
             if on_skip is None:
                 raise BadCrystal(f"{entry.source}: {entry.error}")
@@ -49,8 +51,10 @@ def read_samples(path: Path) -> tuple[list[Sample], int]:
     if manifest is not None:
         return _with_manifest(path, manifest)
     read = list(entries(path))
+    asked = max([0, *(int(entry.info.get("asked", 0)) for entry in read)])
+    read = [entry for entry in read if entry.crystal is not None or entry.error]
     samples = [_sample(entry, number) for number, entry in enumerate(read)]
-    asked = max([len(samples), *(int(entry.info.get("asked", 0)) for entry in read)])
+    asked = max(asked, len(samples))
     known = {sample.index for sample in samples}
     if len(known) < len(samples):
         # Two files joined into one: their indices clash, their order is all there is.
@@ -92,7 +96,7 @@ def _sample(entry: Entry, number: int, *, renumber: bool = False) -> Sample:
         _number(info.get("log_mass")),
         _named(info, "requested"),
         _named(info, "achieved"),
-        entry.error,
+        entry.error or str(info.get("error", "")),
     )
 
 

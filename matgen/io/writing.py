@@ -13,7 +13,8 @@ from typing import Protocol
 from matgen.atomic import replacing, replacing_folder
 from matgen.errors import BadOptions
 from matgen.io.entries import MANIFEST
-from matgen.records import Crystal, Sample
+from matgen.io.extxyz import empty_frame, frame_text
+from matgen.records import Crystal, PropertyValue, Sample
 
 FORMATS = ".extxyz, .xyz, .jsonl, .cif (one crystal), .zip (of CIFs), or a folder (no suffix)"
 
@@ -128,7 +129,9 @@ def _sink(path: Path, asked: int, symprec: float | None) -> Iterator[_Sink]:
             elif suffix == ".cif":
                 yield _OneCif(file, symprec)
             else:
-                yield _Xyz(file, asked)
+                frames = _Xyz(file, asked)
+                yield frames
+                frames.close()
 
 
 class _JsonLines:
@@ -152,23 +155,27 @@ class _Xyz:
     def __init__(self, file: io.TextIOBase | io.TextIOWrapper, asked: int) -> None:
         self._file = file
         self._asked = asked
+        self._n_frames = 0
 
     def add(self, sample: Sample, crystal: Crystal | None) -> None:
         if crystal is None:
             return
-        from ase.io.extxyz import write_extxyz
-
-        atoms = crystal.to_atoms()
-        atoms.info = {"index": sample.index, "asked": self._asked}
+        info: dict[str, PropertyValue] = {"index": sample.index, "asked": self._asked}
         for name in ("log_prob", "log_mass"):
             if (value := getattr(sample, name)) is not None:
-                atoms.info[name] = value
+                info[name] = value
         for what in ("requested", "achieved"):
             for label, value in getattr(sample, what).items():
-                atoms.info[f"{what}_{label}"] = value
-        if crystal.oxidation is not None:
-            atoms.set_array("oxidation", crystal.oxidation)
-        write_extxyz(self._file, [atoms])
+                info[f"{what}_{label}"] = value
+        if sample.error:
+            info["error"] = sample.error
+        self._file.write(frame_text(crystal, info))
+        self._n_frames += 1
+
+    def close(self) -> None:
+        """Leave the count where there is no frame to carry it."""
+        if not self._n_frames:
+            self._file.write(empty_frame({"asked": self._asked}))
 
 
 class _OneCif:
