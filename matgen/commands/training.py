@@ -111,6 +111,8 @@ def resume_training(
     from matgen.training.settings import TrainingSettings
 
     run = load_run(folder, catalog)
+    if not (folder / "checkpoints").is_dir():
+        raise BadOptions(f"{folder} has no checkpoints to go on from; train it anew with --out")
     where = pick_device(device)
     given = {k: v for k, v in changes.items() if v is not None}
     settings = TrainingSettings.model_validate({**run.info["training"], **given, "device": where})
@@ -118,7 +120,7 @@ def resume_training(
     assert isinstance(dataset, DatasetSource)
     plan = TrainPlan(run.spec, dataset, settings)
     saved = {split: run.info["data"][split] for split in ("train", "val")}
-    if all(Path(info["path"]).joinpath("index.json").exists() for info in saved.values()):
+    if all((Path(info["path"]) / "index.json").exists() for info in saved.values()):
         opened = {s: TokenStore.open(Path(info["path"]), catalog) for s, info in saved.items()}
     else:
         opened = _stores(plan, catalog, None)
