@@ -59,6 +59,7 @@ def train(
         typer.Option("--dry-run", help="Print the plan, parameters and memory; train nothing."),
     ] = False,
     json_out: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    world_size: Annotated[int, typer.Option(envvar="WORLD_SIZE", hidden=True)] = 1,
 ) -> None:
     """Train a model. Ctrl-C saves; `--resume RUN` goes on bit for bit.
 
@@ -69,7 +70,13 @@ def train(
     """
     from matgen.commands.console import catalog_of, log_to_stderr
     from matgen.commands.training import TrainFlags, resume_training, start_training
+    from matgen.errors import BadOptions
 
+    if world_size > 1:
+        raise BadOptions(
+            f"torchrun started {world_size} processes, and training on several devices is not "
+            "there yet; start one (torchrun --nproc-per-node 1, or matgen train)"
+        )
     log_to_stderr()
     catalog = catalog_of(ctx)
     if resume is not None:

@@ -1,6 +1,8 @@
 """Train, resume, sample, evaluate through the command line, and what mistakes are told."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,15 @@ def test_truncated_weights_are_refused(cli: Cli, run_folder: Path, tmp_path: Pat
     done = cli("sample", "--model", torn, "--out", tmp_path / "x.jsonl")
     assert done.returncode == 2
     assert "cannot read weights" in done.stderr
+
+
+def test_several_ranks_are_refused_instead_of_writing_over_each_other(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parents[2] / "cli.py", "train", "--out", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "WORLD_SIZE": "2"},
+    )
+    assert done.returncode == 2
+    assert "torchrun started 2 processes" in done.stderr
