@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import shutil
+import sys
+import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from matgen.crystal.cell import canonical_cell
-from matgen.crystal.checks import check_crystal
-from matgen.crystal.oxidation import OxidationAssigner
 from numpy.typing import NDArray
 
 from matgen.atomic import replacing, write_json, write_text
+from matgen.crystal.cell import canonical_cell
+from matgen.crystal.checks import check_crystal
+from matgen.crystal.oxidation import OxidationAssigner
 from matgen.data.token_store import FORMAT, TokenStore
 from matgen.errors import BadFile, BadOptions, CrystalError, OutsideRange
 from matgen.records import Crystal, PropertyValue, Record, Skipped, Tokens
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
     from matgen.roles.executor import Executor
     from matgen.roles.ordering import Ordering
     from matgen.roles.representation import Representation
+
+log = logging.getLogger(__name__)
 
 CHUNK = 2000
 """Records per piece of work: seconds of it, so little is lost and the bar moves."""
@@ -88,20 +95,28 @@ def prepare(
 ) -> TokenStore:
     """Return the store of a plan under ``folder``, built now unless it is there already.
 
+    Two processes that want the same store build it once: the second waits for the first.
+
     Args:
         folder: Holds stores; each has a folder of its own, named by split and fingerprint.
 
     Raises:
-        BadOptions: a condition's unit or column does not fit the dataset, or nothing was left.
+        BadOptions: a condition's unit or column does not fit the dataset, a condition cannot use
+            a value of the data, or nothing was left.
+        BadFile: unfinished work of an earlier build is damaged.
     """
     _check_units(plan)
     fingerprint = plan.fingerprint(catalog)
     path = folder / f"{plan.split}-{fingerprint}"
-    if not (path / "index.json").exists():
-        parts = folder / f".{path.name}.parts"
-        _encode_all(plan, parts, executor, observer)
-        _assemble(plan, parts, path, catalog, fingerprint)
-        shutil.rmtree(parts)
+    finished = path / "index.json"
+    parts = folder / f".{path.name}.{CHUNK}.parts"
+    if not finished.exists():
+        with _alone(parts):
+            if not finished.exists():
+                work = _encode_all(plan, parts, executor, observer)
+                _assemble(plan, work, path, catalog, fingerprint)
+    # The work is in the store now; it is also here if an earlier build was killed at this point.
+    shutil.rmtree(parts, ignore_errors=True)
     return TokenStore.open(path, catalog)
 
 
@@ -114,7 +129,8 @@ def _check_units(plan: PreparePlan) -> None:
         if condition.reads not in units:
             raise BadOptions(
                 f"condition {condition.label!r} reads the column {condition.reads!r}, which "
-                f"dataset {plan.dataset.name!r} does not have (it has {', '.join(sorted(units))})"
+                f"dataset {plan.dataset.name!r} does not have (it has "
+                f"{', '.join(sorted(units)) or 'no columns'})"
             )
         if units[condition.reads] != condition.measured_in:
             raise BadOptions(
@@ -161,8 +177,11 @@ class _Encode:
     @staticmethod
     def _value(condition: Condition, record: Record, crystal: Crystal) -> PropertyValue | None:
         if condition.reads is None:
-            return condition.achieved(crystal)
-        return record.properties.get(condition.reads)
+            value = condition.achieved(crystal)
+        else:
+            value = record.properties.get(condition.reads)
+        # Not a number, in a table or from a formula, is how "not known" is often written.
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Part:
@@ -202,31 +221,62 @@ class _Part:
         }
         arrays["notes"] = np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8)
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All records, encoded.
+
+    Attributes:
+        parts: Files of the chunks, in the order of the records.
+        refused: Entries that never became records.
+    """
+
+    parts: Sequence[Path]
+    refused: Sequence[Skipped]
+
+
+@contextmanager
+def _alone(parts: Path) -> Iterator[None]:
+    """Keep other processes out of this build; the lock goes with its holder, however that ends."""
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / "lock").open("w") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("waiting for another process that prepares the same data in %s", parts)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _encode_all(
     plan: PreparePlan, parts: Path, executor: Executor, observer: PrepareObserver
-) -> None:
-    parts.mkdir(parents=True, exist_ok=True)
+) -> _Work:
     refused: list[Skipped] = []
-    chunks = _chunks(plan.dataset.records(plan.split, on_skip=refused.append))
+    paths: list[Path] = []
 
     def missing() -> Iterator[tuple[int, list[Record]]]:
-        for first, records in chunks:
-            if (parts / f"{first:09d}.npz").exists():
+        for first, records in _chunks(plan.dataset.records(plan.split, on_skip=refused.append)):
+            path = _part_path(parts, first)
+            paths.append(path)
+            if path.exists():
                 observer.on_chunk(len(records))
             else:
                 yield first, records
 
     with executor.open() as pool:
         for part in pool.map(_Encode(plan), missing()):
-            part.save(parts / f"{part.first:09d}.npz")
+            part.save(_part_path(parts, part.first))
             observer.on_chunk(len(part.names) + len(part.dropped))
-    write_json(
-        parts / "refused.json",
-        {"refused": [[skipped.source, skipped.reason] for skipped in refused]},
-    )
+    return _Work(paths, refused)
+
+
+def _part_path(parts: Path, first: int) -> Path:
+    return parts / f"{first:09d}.npz"
 
 
 def _chunks(records: Iterator[Record]) -> Iterator[tuple[int, list[Record]]]:
@@ -237,19 +287,16 @@ def _chunks(records: Iterator[Record]) -> Iterator[tuple[int, list[Record]]]:
 
 
 def _assemble(
-    plan: PreparePlan, parts: Path, path: Path, catalog: Catalog, fingerprint: str
+    plan: PreparePlan, work: _Work, path: Path, catalog: Catalog, fingerprint: str
 ) -> None:
-    loaded = [_load_part(file) for file in sorted(parts.glob("*.npz"))]
+    loaded = [_load_part(file) for file in work.parts]
     notes = [note for _, note in loaded]
-    arrays = {
-        name: np.concatenate([part[name] for part, _ in loaded])
-        for name in (loaded[0][0] if loaded else ())
-        if name != "notes"
-    }
+    # A part whose records were all dropped does not know whether tokens carry values.
+    kept = [arrays for arrays, note in loaded if note["names"]]
+    arrays = {name: np.concatenate([part[name] for part in kept]) for name in (kept or ({},))[0]}
     names = [name for note in notes for name in note["names"]]
-    refused = json.loads((parts / "refused.json").read_text())["refused"]
     dropped = [row for note in notes for row in note["dropped"]]
-    dropped += [[source, "unreadable", reason] for source, reason in refused]
+    dropped += [[skipped.source, "unreadable", skipped.reason] for skipped in work.refused]
     if not names:
         cause = f"; the first: {dropped[0][0]}: {dropped[0][2]}" if dropped else ""
         raise BadOptions(f"no crystal of split {plan.split!r} could be encoded{cause}")
@@ -272,7 +319,7 @@ def _assemble(
     if "token_values" in arrays:
         files["values"] = arrays["token_values"]
     for i, (condition, column) in enumerate(zip(fitted, columns, strict=True)):
-        files[f"feature_{i}"] = _features(condition, column)
+        files[f"feature_{i}"] = _features(condition, column, names)
     path.mkdir(parents=True, exist_ok=True)
     for name, array in files.items():
         with replacing(path / f"{name}.npy") as temporary, temporary.open("wb") as file:
@@ -315,19 +362,35 @@ def _load_part(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = dict(saved)
-    except (OSError, ValueError) as error:
+        notes: dict[str, Any] = json.loads(arrays.pop("notes").tobytes())  # JSON values
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise BadFile(f"unfinished work in {path} is damaged ({error}); delete it") from None
-    notes: dict[str, Any] = json.loads(arrays.pop("notes").tobytes())  # JSON values
     return arrays, notes
 
 
 def _features(
-    condition: Condition, column: tuple[PropertyValue | None, ...]
+    condition: Condition, column: tuple[PropertyValue | None, ...], names: Sequence[str]
 ) -> NDArray[np.float32]:
+    """Return (n, feature_size) features.
+
+    Raises:
+        BadOptions: a value that the condition cannot turn into finite numbers; names its record.
+    """
     features = np.full((len(column), condition.feature_size), np.nan, dtype=np.float32)
     for row, value in enumerate(column):
-        if value is not None:
+        if value is None:
+            continue
+        try:
             features[row] = condition.feature(value)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            reason = str(error)
+        else:
+            reason = "" if np.isfinite(features[row]).all() else "not finite"
+        if reason:
+            raise BadOptions(
+                f"condition {condition.label!r} cannot use the value {value!r} of record "
+                f"{names[row]!r} ({reason}); mend or remove the value"
+            )
     return features
 
 

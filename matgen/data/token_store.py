@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matgen.data.batch import Gathered
 from numpy.typing import NDArray
 
 from matgen.atomic import read_json
+from matgen.data.batch import Gathered
 from matgen.errors import BadFile, NewerFormat
 from matgen.records import Crystal, Tokens
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the folder's layout."""
+
+_INDEX_KEYS = {"fingerprint", "representation", "ordering", "conditions", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,17 @@ class TokenStore:
                 f"{path} is no token store (no index.json); make one: matgen data prepare"
             )
         index: dict[str, Any] = read_json(path / "index.json")
-        if int(index["format"]) > FORMAT:
-            raise NewerFormat(f"{path} was written by a newer matgen; upgrade to read it")
+        written = index.get("format")
+        if isinstance(written, int) and written > FORMAT:
+            raise NewerFormat(
+                f"{path} was written by a newer matgen (format {written}; this installation reads "
+                f"up to {FORMAT}): pip install --upgrade matgen"
+            )
+        if not isinstance(written, int) or not index.keys() >= _INDEX_KEYS:
+            raise BadFile(
+                f"{path / 'index.json'} is no index of a token store; delete the folder, it will "
+                "be built again"
+            )
         return cls(
             path,
             index,
@@ -194,7 +205,7 @@ class TokenStore:
             array: NDArray[Any] = np.load(
                 self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise BadFile(
                 f"token store {self.path} is damaged ({name}.npy: {error}); delete the folder, "
                 "it will be built again"

@@ -1,0 +1,170 @@
+"""A store gives back what was encoded, anew where the ordering is, and refuses what is damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matgen import Crystal, Ordering, Representation
+from matgen.data.token_store import FORMAT, TokenStore
+from matgen.errors import BadFile, NewerFormat
+from matgen.records import Tokens
+from matgen_materium.atoms import Atoms
+from matgen_materium.conditions import Density
+from matgen_materium.orderings import High, Low, Random
+from matgen_toy.asking import BySpecies
+from matgen_toy.cubic import Cubic
+from matgen_toy.textbook import Textbook
+from tests.unit.data.small_data import Hardness, Salts, built, catalog
+
+ALL = np.arange(7)
+
+
+def sequences(store: TokenStore, epoch: int, indices: Any = ALL) -> list[Tokens]:
+    """Return what ``gather`` gives, cut into sequences."""
+    gathered = store.gather(np.asarray(indices), epoch=epoch)
+    cuts = np.cumsum(store.lengths[indices])[:-1]
+    ids = np.split(gathered.ids, cuts)
+    if gathered.values is None:
+        return [Tokens(one) for one in ids]
+    values = np.split(gathered.values, cuts)
+    return [Tokens(one, own) for one, own in zip(ids, values, strict=True)]
+
+
+def written_sites(crystal: Crystal) -> list[tuple[float, ...]]:
+    assert crystal.oxidation is not None
+    columns = np.column_stack([crystal.numbers, crystal.oxidation, crystal.frac])
+    return [tuple(row) for row in columns.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("representation", "ordering"),
+    [(Atoms(), High()), (Atoms(inner="coordinates_first"), Low()), (Cubic(), BySpecies())],
+)
+def test_gather_gives_what_encode_gives_crystal_by_crystal(
+    tmp_path: Path, representation: Representation, ordering: Ordering
+) -> None:
+    store = built(tmp_path, dataset=Textbook(), representation=representation, ordering=ordering)
+    chosen = [5, 0, 13, 5]
+    rng = np.random.default_rng(0)
+    expected = [representation.encode(store.crystal(i), ordering, rng) for i in chosen]
+    gathered = store.gather(np.array(chosen), epoch=0)
+    kinds = [representation.position_kinds(tokens) for tokens in expected]
+    np.testing.assert_array_equal(gathered.ids, np.concatenate([t.ids for t in expected]))
+    np.testing.assert_array_equal(gathered.kinds, np.concatenate(kinds))
+    np.testing.assert_array_equal(store.lengths[chosen], [len(t) for t in expected])
+    if representation.vocabulary().continuous:
+        values = [t.values for t in expected if t.values is not None]
+        np.testing.assert_array_equal(gathered.values, np.concatenate(values))
+    else:
+        assert gathered.values is None
+
+
+def test_the_crystals_of_a_store_are_those_of_the_dataset(tmp_path: Path) -> None:
+    store = built(tmp_path)
+    for crystal, record in zip(store.crystals(), Salts().records("train"), strict=True):
+        np.testing.assert_array_equal(crystal.lattice, record.crystal.lattice)
+        np.testing.assert_array_equal(crystal.frac, record.crystal.frac)
+        np.testing.assert_array_equal(crystal.numbers, record.crystal.numbers)
+        assert crystal.oxidation is not None
+        assert crystal.oxidation.tolist() == [1] * 4 + [-1] * 4
+
+
+def test_a_redrawn_ordering_writes_the_same_sites_in_another_order_each_epoch(
+    tmp_path: Path,
+) -> None:
+    store = built(tmp_path, ordering=Random(redraw="epoch"))
+    epochs = [sequences(store, epoch) for epoch in range(3)]
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        for index in ALL:
+            first, second = (
+                written_sites(store.representation.decode(epochs[e][index])) for e in (one, other)
+            )
+            assert first != second
+            assert sorted(first) == sorted(second)
+
+
+def test_a_redrawn_ordering_depends_on_epoch_and_crystal_not_on_the_batch(tmp_path: Path) -> None:
+    store = built(tmp_path, ordering=Random(redraw="epoch"))
+    together = sequences(store, 3)
+    reversed_ = sequences(store, 3, ALL[::-1])
+    for one, other in zip(together, reversed_[::-1], strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+
+
+def test_a_redrawn_ordering_draws_other_permutations_with_another_seed(tmp_path: Path) -> None:
+    one, other = (built(tmp_path, ordering=Random(redraw="epoch"), seed=seed) for seed in (0, 1))
+    assert not np.array_equal(one.gather(ALL, epoch=0).ids, other.gather(ALL, epoch=0).ids)
+
+
+def test_a_random_ordering_that_is_drawn_once_is_the_same_in_every_epoch(tmp_path: Path) -> None:
+    store = built(tmp_path, ordering=Random(redraw="never"))
+    sorted_ = built(tmp_path, ordering=High())
+    np.testing.assert_array_equal(store.gather(ALL, epoch=0).ids, store.gather(ALL, epoch=9).ids)
+    for drawn, ordered in zip(sequences(store, 0), sequences(sorted_, 0), strict=True):
+        sites = [written_sites(store.representation.decode(t)) for t in (drawn, ordered)]
+        assert sites[0] != sites[1]
+        assert sorted(sites[0]) == sorted(sites[1])
+
+
+def test_features_are_the_conditions_of_each_crystal_and_nan_where_unknown(tmp_path: Path) -> None:
+    store = built(tmp_path, conditions=(Density(), Hardness()))
+    hardness = store.features("hardness", ALL)
+    expected = np.log([[2.0], [np.nan], [3.0], [np.nan], [4.0], [np.nan], [5.0]])
+    np.testing.assert_allclose(hardness, expected, rtol=1e-6)  # float32
+    densities = [[Density().achieved(crystal)] for crystal in store.crystals()]
+    np.testing.assert_allclose(store.features("density", ALL), densities, rtol=1e-6)  # float32
+    np.testing.assert_array_equal(store.features("hardness", np.array([6, 1])), hardness[[6, 1]])
+
+
+def test_a_reopened_store_says_what_it_is_made_of(tmp_path: Path) -> None:
+    store = built(tmp_path, ordering=Random(redraw="epoch"), conditions=(Hardness(),))
+    again = TokenStore.open(store.path, catalog())
+    assert again.representation == Atoms()
+    assert again.ordering == Random(redraw="epoch")
+    assert again.conditions == (Hardness(),)
+    assert again.n_tokens == again.index["n_tokens"] == int(again.lengths.sum())
+
+
+@pytest.mark.parametrize("name", ["ids", "offsets", "lattice", "feature_0"])
+@pytest.mark.parametrize("kept", [0, 20, 130])
+def test_a_truncated_array_says_to_delete_the_folder(tmp_path: Path, name: str, kept: int) -> None:
+    store = built(tmp_path, conditions=(Density(),))
+    file = store.path / f"{name}.npy"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(BadFile, match=rf"damaged \({name}\.npy: .*delete the folder"):
+        _read_everything(TokenStore.open(store.path, catalog()))
+
+
+def test_a_missing_array_says_to_delete_the_folder(tmp_path: Path) -> None:
+    store = built(tmp_path)
+    (store.path / "offsets.npy").unlink()
+    with pytest.raises(BadFile, match="delete the folder"):
+        _read_everything(TokenStore.open(store.path, catalog()))
+
+
+def test_a_store_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    store = built(tmp_path)
+    (store.path / "index.json").write_text(json.dumps({"format": FORMAT + 1}))
+    with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}.*upgrade"):
+        TokenStore.open(store.path, catalog())
+
+
+@pytest.mark.parametrize("index", [{}, {"format": "one"}, {"format": FORMAT}])
+def test_an_index_of_something_else_is_refused(tmp_path: Path, index: dict[str, Any]) -> None:
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(BadFile, match="no index of a token store"):
+        TokenStore.open(tmp_path, catalog())
+
+
+def test_a_folder_that_is_no_store_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="matgen data prepare"):
+        TokenStore.open(tmp_path, catalog())
+
+
+def _read_everything(store: TokenStore) -> None:
+    store.gather(ALL, epoch=0)
+    store.features("density", ALL)
+    store.crystal(0)
