@@ -241,7 +241,5 @@ def test_a_value_that_is_not_a_number_counts_as_unknown(tmp_path: Path) -> None:
 
 
 def test_a_value_that_a_condition_cannot_use_is_named_with_its_record(tmp_path: Path) -> None:
-    with pytest.raises(
-        BadOptions, match=r"'hardness' cannot use the value -2\.0 of record 'tr"
-    ):
+    with pytest.raises(BadOptions, match=r"'hardness' cannot use the value -2\.0 of record 'tr"):
         built(tmp_path, dataset=Salts(hardness=-2.0), conditions=(Hardness(),))
