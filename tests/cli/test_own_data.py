@@ -22,10 +22,9 @@ def own_file(tmp_path: Path) -> Path:
     samples = [Sample(i, record.crystal) for i, record in enumerate(records)]
     write_samples(path, samples, asked=len(samples))
     lines = path.read_text().splitlines(keepends=True)
-    marked = [
-        line.replace("asked=", f"dielectric={number % 7}.5 asked=") for number, line in enumerate(lines)
-    ]
-    path.write_text("".join(marked))
+    for number, line in enumerate(lines):
+        lines[number] = line.replace("asked=", f"dielectric={number % 7}.5 asked=")
+    path.write_text("".join(lines))
     return path
 
 
