@@ -49,7 +49,7 @@ def test_one_is_the_same_coordinate_as_zero() -> None:
 
 def test_a_cell_that_is_too_long_is_refused_by_default_and_clipped_on_request() -> None:
     parameters = np.array([5.0, 5.0, 40.0, 90.0, 90.0, 90.0])
-    with pytest.raises(OutsideRange, match="c = 40.000"):
+    with pytest.raises(OutsideRange, match=r"c = 40\.000"):
         Bins().quantise_lattice(parameters)
     clipped = Bins(outside="clip")
     assert clipped.quantise_lattice(parameters)[2] == clipped.lattice[2].n - 1

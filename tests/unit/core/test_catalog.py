@@ -144,7 +144,7 @@ def test_a_component_no_plugin_offers_cannot_be_saved() -> None:
 def test_a_misspelt_key_of_registry_toml_names_file_and_sections(tmp_path: Path) -> None:
     file = tmp_path / "registry.toml"
     file.write_text("[defalts]\nordering = 'high'\n")
-    with pytest.raises(BadOptions, match="registry.toml: defalts"):
+    with pytest.raises(BadOptions, match=r"registry\.toml: defalts"):
         catalog(registry=file)
 
 

@@ -1,0 +1,1 @@
+"""Token stores: made from datasets, memory-mapped, batched."""

@@ -1,0 +1,1 @@
+"""Sampling: decoders, grammars, random streams, requests to samples."""

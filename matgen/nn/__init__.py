@@ -1,0 +1,1 @@
+"""Networks: attention, caches, condition slots, the model as one module."""
