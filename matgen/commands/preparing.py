@@ -52,7 +52,7 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
             )
             bar.update(task, total=len(stores[split]), completed=len(stores[split]))
         conditions = stores["train"].conditions
-        _tell_dropped(split, stores[split])
+        _tell(split, stores[split])
     return stores
 
 
@@ -99,8 +99,11 @@ def store_report(store: TokenStore) -> dict[str, object]:
     return {key: store.index[key] for key in kept}
 
 
-def _tell_dropped(split: str, store: TokenStore) -> None:
+def _tell(split: str, store: TokenStore) -> None:
     dropped = store.index["dropped"]
     if dropped:
         told = ", ".join(f"{count} {kind}" for kind, count in dropped.items())
         say(f"{split}: left out {told}; reasons in {store.path / 'dropped.jsonl'}")
+    assigned = store.index["oxidation"]
+    told = ", ".join(f"{count} {how}" for how, count in sorted(assigned.items()))
+    say(f"{split}: {len(store)} crystals; oxidation states {told}")

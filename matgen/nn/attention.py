@@ -106,7 +106,13 @@ def _packed_kernel(device_type: str, dtype: torch.dtype, *, drops: bool) -> Pack
             kernel = _flash_attn
         elif not drops:
             kernel = _torch_varlen()
-    log.info("packed attention on %s in %s, dropout %s: %s", device_type, dtype, drops, kernel)
+    log.debug(
+        "packed attention on %s in %s, dropout %s: %s",
+        device_type,
+        dtype,
+        drops,
+        kernel.__name__,
+    )
     return kernel
 
 
