@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matgen.errors import BadFile
+from matgen.errors import BadFile, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,15 +66,23 @@ def read_json(path: Path) -> dict[str, object]:
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically.
+
+    Raises:
+        UserError: the disk is full, or the like.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with replacing(path) as temporary:
-        save_file(
-            {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
-            temporary,
-            metadata=dict(metadata or {}),
-        )
+        try:
+            save_file(
+                {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
+                temporary,
+                metadata=dict(metadata or {}),
+            )
+        except SafetensorError as error:
+            raise UserError(f"cannot write {path}: {error}") from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

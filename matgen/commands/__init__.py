@@ -7,6 +7,7 @@ Exit 0: fine; 2: the user can mend it (one line); 1: our bug (a traceback).
 
 from __future__ import annotations
 
+import errno
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +24,12 @@ from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
 from matgen.commands.sample import sample
 from matgen.commands.train import train
-from matgen.errors import MatgenError
+from matgen.errors import MatgenError, UserError
 
 GROUP = "matgen.commands"
 """Entry-point group of commands that plugins add: command name to a function."""
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 class _Commands(TyperGroup):
@@ -50,6 +53,11 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except MatgenError as error:
             fail(error)
+        except OSError as error:
+            if error.errno not in _CANNOT_WRITE:
+                raise
+            where = f" {error.filename}" if error.filename else ""
+            fail(UserError(f"cannot write{where}: {error.strerror}; what was there is kept"))
 
 
 app = typer.Typer(
