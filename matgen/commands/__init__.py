@@ -29,7 +29,12 @@ from matgen.errors import MatgenError, UserError
 GROUP = "matgen.commands"
 """Entry-point group of commands that plugins add: command name to a function."""
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_CANNOT_WRITE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS,
+    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+}  # fmt: skip
+"""A full disk, no permission, or a path through something that is no folder; files that are only
+read raise ``BadFile`` where they are read."""
 
 
 class _Commands(TyperGroup):

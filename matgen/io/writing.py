@@ -37,7 +37,7 @@ def check_target(path: Path, asked: int) -> None:
         raise BadOptions(f"{path} would hold {asked} crystals; write a folder or a .zip of CIFs")
     if suffix not in {"", ".extxyz", ".xyz", ".jsonl", ".cif", ".zip"}:
         raise BadOptions(f"{path}: cannot write {suffix}; formats: {FORMATS}")
-    if suffix == "" and path.exists() and (path.is_file() or any(path.iterdir())):
+    if suffix == "" and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise BadOptions(f"{path} exists; choose another folder, or remove it")
     if suffix and path.is_dir():
         raise BadOptions(f"{path} is a folder; choose another name")

@@ -101,6 +101,16 @@ def test_a_mistake_in_sample_is_one_line_and_exit_code_two(
     assert not (tmp_path / "x.jsonl").exists()
 
 
+def test_an_output_below_a_file_is_one_line_and_exit_code_two(
+    cli: Cli, run_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = cli("sample", "--model", run_folder, "-n", 1, "--out", tmp_path / "file" / "x.jsonl")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"cannot write {tmp_path / 'file'}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
