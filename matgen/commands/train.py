@@ -71,6 +71,7 @@ def train(
     from matgen.commands.console import catalog_of, log_to_stderr
     from matgen.commands.training import TrainFlags, resume_training, start_training
     from matgen.errors import BadOptions
+    from matgen.errors import BadOptions
 
     if world_size > 1:
         raise BadOptions(
@@ -80,6 +81,28 @@ def train(
     log_to_stderr()
     catalog = catalog_of(ctx)
     if resume is not None:
+        fixed = {
+            "--out": out,
+            "--dataset": dataset,
+            "--representation": representation,
+            "--ordering": ordering,
+            "--backbone": backbone,
+            "--preset": preset,
+            "--cond": cond,
+            "--cond-column": cond_column,
+            "--batch-tokens": batch_tokens,
+            "--learning-rate": learning_rate,
+            "--seed": seed,
+            "--stores": stores,
+            "--config": config,
+            "--set": set_,
+            "--dry-run": dry_run or None,
+        }
+        if given := [flag for flag, value in fixed.items() if value is not None]:
+            raise BadOptions(
+                f"--resume goes on with what {resume} was started with, so {', '.join(given)} "
+                "cannot be given; --epochs, --max-steps, --max-minutes and --device can"
+            )
         resume_training(
             resume,
             catalog,

@@ -101,6 +101,12 @@ def test_a_mistake_in_sample_is_one_line_and_exit_code_two(
     assert not (tmp_path / "x.jsonl").exists()
 
 
+def test_resume_refuses_settings_that_would_make_it_another_run(cli: Cli, run_folder: Path) -> None:
+    done = cli("train", "--resume", run_folder, "--ordering", "xyz", "--learning-rate", 1)
+    assert done.returncode == 2
+    assert "--ordering, --learning-rate cannot be given" in done.stderr
+
+
 def test_an_output_below_a_file_is_one_line_and_exit_code_two(
     cli: Cli, run_folder: Path, tmp_path: Path
 ) -> None:
