@@ -16,7 +16,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -58,7 +58,8 @@ class PreparePlan:
     """What to prepare.
 
     Attributes:
-        conditions: Whose features to compute; unfitted.
+        conditions: Whose features to compute. Those of ``train`` are fitted to it; other splits
+            take them as they are, that is, as fitted to ``train``.
         seed: Selects the permutations of a random ordering.
     """
 
@@ -106,15 +107,14 @@ def prepare(
         BadFile: unfinished work of an earlier build is damaged.
     """
     _check_units(plan)
-    fingerprint = plan.fingerprint(catalog)
-    path = folder / f"{plan.split}-{fingerprint}"
+    path = folder / f"{plan.split}-{plan.fingerprint(catalog)}"
     finished = path / "index.json"
     parts = folder / f".{path.name}.{CHUNK}.parts"
     if not finished.exists():
         with _alone(parts):
             if not finished.exists():
                 work = _encode_all(plan, parts, executor, observer)
-                _assemble(plan, work, path, catalog, fingerprint)
+                _assemble(plan, work, path, catalog)
     # The work is in the store now; it is also here if an earlier build was killed at this point.
     shutil.rmtree(parts, ignore_errors=True)
     return TokenStore.open(path, catalog)
@@ -286,9 +286,7 @@ def _chunks(records: Iterator[Record]) -> Iterator[tuple[int, list[Record]]]:
         first += len(chunk)
 
 
-def _assemble(
-    plan: PreparePlan, work: _Work, path: Path, catalog: Catalog, fingerprint: str
-) -> None:
+def _assemble(plan: PreparePlan, work: _Work, path: Path, catalog: Catalog) -> None:
     loaded = [_load_part(file) for file in work.parts]
     notes = [note for _, note in loaded]
     # A part whose records were all dropped does not know whether tokens carry values.
@@ -303,10 +301,12 @@ def _assemble(
     n_vocabulary = len(plan.representation.vocabulary())
     small = np.uint16 if n_vocabulary <= np.iinfo(np.uint16).max else np.int32
     columns = list(zip(*(row for note in notes for row in note["values"]), strict=True))
-    fitted = [
-        condition.fitted([value for value in column if value is not None])
-        for condition, column in zip(plan.conditions, columns, strict=True)
-    ]
+    fitted = plan.conditions
+    if plan.split == "train":
+        fitted = tuple(
+            condition.fitted([value for value in column if value is not None])
+            for condition, column in zip(plan.conditions, columns, strict=True)
+        )
     files: dict[str, NDArray[Any]] = {
         "ids": arrays["ids"].astype(small),
         "offsets": _offsets(arrays["lengths"]),
@@ -334,7 +334,9 @@ def _assemble(
     )
     index: Mapping[str, object] = {
         "format": FORMAT,
-        "fingerprint": fingerprint,
+        # Of the conditions as fitted: a run that goes on knows no others, and may have to build
+        # the store again.
+        "fingerprint": replace(plan, conditions=fitted).fingerprint(catalog),
         "dataset": catalog.dump(plan.dataset),
         "split": plan.split,
         "representation": catalog.dump(plan.representation),

@@ -230,6 +230,24 @@ def test_a_fitted_condition_is_saved_with_the_mean_of_what_is_known(tmp_path: Pa
     assert store.index["range"] == {"hardness": [2.0, 5.0]}
 
 
+def test_validation_sees_conditions_as_they_were_fitted_to_the_training_data(
+    tmp_path: Path,
+) -> None:
+    train = built(tmp_path, conditions=(HARDNESS,))
+    harder = Salts(hardness=20.0)
+    val = built(tmp_path, split="val", dataset=harder, conditions=train.conditions)
+    assert val.conditions == train.conditions
+    first = val.features("hardness", np.array([0]))
+    np.testing.assert_allclose(first, [[(20.0 - 3.5) / np.sqrt(1.25)]], rtol=1e-6)  # float32
+
+
+def test_a_store_built_again_from_its_fitted_conditions_is_the_same_one(tmp_path: Path) -> None:
+    asked = built(tmp_path / "asked", conditions=(HARDNESS,))
+    again = built(tmp_path / "again", conditions=asked.conditions)
+    assert again.fingerprint == asked.fingerprint
+    assert contents(again.path) == contents(asked.path)
+
+
 def test_a_value_that_is_not_a_number_counts_as_unknown(tmp_path: Path) -> None:
     absent, nan = (
         built(tmp_path, dataset=Salts(unknown_as_nan=as_nan), conditions=(HARDNESS,))
