@@ -8,7 +8,7 @@ Exit 0: fine; 2: the user can mend it (one line); 1: our bug (a traceback).
 from __future__ import annotations
 
 import errno
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
 from matgen.commands.sample import sample
 from matgen.commands.train import train
-from matgen.errors import MatgenError, UserError
+from matgen.errors import MatgenError, PluginProblem, UserError
 
 GROUP = "matgen.commands"
 """Entry-point group of commands that plugins add: command name to a function."""
@@ -47,11 +47,14 @@ class _Commands(TyperGroup):
         ours = super().get_command(ctx, cmd_name)
         if ours is not None:
             return ours
-        for point in entry_points(group=GROUP, name=cmd_name):
-            added = typer.Typer(add_completion=False)
-            added.command(name=cmd_name)(point.load())
-            return typer.main.get_command(added)
-        return None
+        # Help and completion ask for every command: nothing is imported for a mere mention.
+        return next((_mentioned(p) for p in entry_points(group=GROUP, name=cmd_name)), None)
+
+    def resolve_command(self, ctx: Any, args: Any) -> Any:  # typer vendors its classes
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and super().get_command(ctx, name) is None:
+            command = _loaded(next(iter(entry_points(group=GROUP, name=name))))
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:  # typer vendors its Context class
         try:
@@ -63,6 +66,33 @@ class _Commands(TyperGroup):
                 raise
             where = f" {error.filename}" if error.filename else ""
             fail(UserError(f"cannot write{where}: {error.strerror}; what was there is kept"))
+
+
+def _mentioned(point: EntryPoint) -> Any:  # typer vendors its Command class
+    """Return a command that only stands in lists of commands."""
+    source = point.dist.name if point.dist else point.value
+    mention = typer.Typer(add_completion=False)
+    mention.command(name=point.name, help=f"Added by {source}.")(lambda: None)
+    return typer.main.get_command(mention)
+
+
+def _loaded(point: EntryPoint) -> Any:  # typer vendors its Command class
+    """Import a plugin's command.
+
+    Raises:
+        PluginProblem: it cannot be imported.
+    """
+    try:
+        function = point.load()
+    except Exception as error:  # fence: whatever a plugin's import raises
+        source = point.dist.name if point.dist else point.value
+        raise PluginProblem(
+            f"the command {point.name!r} of {source} cannot be imported: "
+            f"{type(error).__name__}: {error}; mend or uninstall {source}"
+        ) from error
+    added = typer.Typer(add_completion=False)
+    added.command(name=point.name)(function)
+    return typer.main.get_command(added)
 
 
 app = typer.Typer(

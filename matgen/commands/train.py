@@ -71,7 +71,6 @@ def train(
     from matgen.commands.console import catalog_of, log_to_stderr
     from matgen.commands.training import TrainFlags, resume_training, start_training
     from matgen.errors import BadOptions
-    from matgen.errors import BadOptions
 
     if world_size > 1:
         raise BadOptions(
