@@ -115,6 +115,8 @@ def load_run(folder: Path, catalog: Catalog) -> Run:
             f"{folder} was written by matgen {info.get('matgen')} (format {written}; this "
             f"installation reads up to {FORMAT}): pip install --upgrade matgen"
         )
+    if lacking := [key for key in ("model", "dataset", "data", "plugins") if key not in info]:
+        raise BadFile(f"{folder / 'run.json'} is damaged: it lacks {', '.join(lacking)}")
     return Run(folder, _restore_spec(info, catalog), info)
 
 
@@ -164,7 +166,8 @@ def _restore_spec(info: Mapping[str, Any], catalog: Catalog) -> ModelSpec:  # JS
             conditions=tuple(catalog.restore(saved) for saved in model["conditions"]),  # type: ignore[misc]  # the role says so
         )
     except UnknownName as error:
-        installed = {p.name for p in catalog.plugins() if not p.problem}
+        # One that is there but broken or disabled is named with its problem by the catalog.
+        installed = {p.name for p in catalog.plugins()}
         missing = [p for p in info["plugins"] if p["name"] not in installed]
         if not missing:
             raise
