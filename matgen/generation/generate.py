@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _DECODED_TOGETHER: Final = 64
 """Drafts per call of ``decode_batch``: enough to share its overhead, few enough to stream."""
+_STRONGEST_GUIDANCE: Final = 1000.0
+"""Beyond it guided logits leave what float32 tells apart; not a number is beyond everything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,14 @@ def _decoder(plan: SamplePlan) -> Decoder:
         device=plan.device,
         precision=plan.precision,
     )
-    return decoder if plan.guidance is None else GuidedDecoder(decoder, plan.guidance)
+    if plan.guidance is None:
+        return decoder
+    if not abs(plan.guidance) <= _STRONGEST_GUIDANCE:
+        raise BadOptions(
+            f"guidance {plan.guidance:g} is no usable weight; 1 is plain conditioning, and usual "
+            f"weights are 1 to 5 (at most {_STRONGEST_GUIDANCE:g})"
+        )
+    return GuidedDecoder(decoder, plan.guidance)
 
 
 class _Requests(Sequence[Request]):
