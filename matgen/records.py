@@ -79,13 +79,15 @@ class Crystal:
                     f"site {index} is disordered ({site.species_string}); only fully occupied "
                     "sites with one element each can be represented"
                 )
-            number = getattr(site.specie, "Z", None)
-            if getattr(site.specie, "symbol", "") in {"D", "T"}:
+            # A dummy species has a number, too: a hash.
+            number = getattr(site.specie, "Z", 0)
+            # The symbol of pymatgen's isotopes is H.
+            if getattr(getattr(site.specie, "element", site.specie), "name", "") in {"D", "T"}:
                 raise BadCrystal(
-                    f"site {index} holds the isotope {site.species_string}, and isotopes are not "
-                    "told apart; write H"
+                    f"site {index} holds an isotope of hydrogen, and isotopes are not told apart; "
+                    "write H"
                 )
-            if number is None:
+            if not 1 <= number <= 118:
                 raise BadCrystal(f"site {index} holds {site.species_string!r}, which is no element")
             numbers.append(number)
             states.append(getattr(site.specie, "oxi_state", None))
@@ -124,7 +126,7 @@ class Crystal:
         Raises:
             BadCrystal: not periodic along all three axes, or without a cell.
         """
-        if not all(atoms.pbc) or atoms.cell.rank < 3:
+        if not all(atoms.pbc) or np.linalg.matrix_rank(atoms.cell.array) < 3:
             raise BadCrystal("the cell is not periodic along three independent vectors")
         return cls(
             np.array(atoms.cell.array, dtype=np.float64),
