@@ -31,6 +31,7 @@ def run_evaluation(
     crystals: Path, flags: EvaluateFlags, catalog: Catalog, *, out: Path | None, json_out: bool
 ) -> None:
     """Read, evaluate with progress bars, write the report, print its table."""
+    from matgen.errors import BadFile
     from matgen.evaluation.pipeline import evaluate
     from matgen.io.reading import read_samples
     from matgen.plan import resolve_evaluation
@@ -46,10 +47,17 @@ def run_evaluation(
         device=flags.device,
     )
     samples, asked = read_samples(crystals)
-    readable = sum(sample.crystal is not None for sample in samples)
-    say(f"{crystals}: {readable} crystals, {asked} asked for")
-    if not readable:
-        warn("no crystal could be read; every rate below is of nothing")
+    if not asked:
+        raise BadFile(
+            f"{crystals} is empty: it holds no crystal, and no count of samples asked for"
+        )
+    failed = [sample for sample in samples if sample.crystal is None]
+    say(f"{crystals}: {len(samples) - len(failed)} crystals, {asked} asked for")
+    if failed:
+        warn(
+            f"{len(failed)} samples are no crystals, reasons in samples.csv; the first, sample "
+            f"{failed[0].index}: {failed[0].error}"
+        )
     folder = out or crystals.with_name(f"{crystals.name.split('.')[0]}-evaluation")
     with progress_bar() as bar:
         tasks: dict[str, object] = {}

@@ -49,6 +49,8 @@ class Entry:
         name: Its id where the file gives one, else the source.
         crystal: None where ``error`` says why.
         info: What else the file tells: numbers and texts by name.
+        overlapping: The crystal, where nothing but sites too near each other is wrong with it. No
+            data to learn from, but among generated crystals a result to be counted as invalid.
     """
 
     source: str
@@ -56,6 +58,7 @@ class Entry:
     crystal: Crystal | None
     info: Mapping[str, Any] = field(default_factory=dict)  # JSON-like values
     error: str = ""
+    overlapping: Crystal | None = None
 
 
 def entries(path: Path) -> Iterator[Entry]:
@@ -188,19 +191,32 @@ def _guarded(
     info: Mapping[str, Any] | None = None,  # JSON-like values
 ) -> Entry:
     """Return the entry of a crystal, or of what the library or our checks say against it."""
+    crystal = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             crystal = make()
         check_crystal(crystal)
     except CrystalError as error:
-        return Entry(source, name, None, info or {}, error=str(error))
+        overlapping = _if_only_overlapping(crystal)
+        return Entry(source, name, None, info or {}, str(error), overlapping)
     except BadFile:
         raise
     except Exception as error:  # noqa: BLE001 - fence: libraries raise anything on a bad file
         told = " ".join(str(error).split())[:300] or type(error).__name__
         return Entry(source, name, None, info or {}, error=f"cannot be read: {told}")
     return Entry(source, name, crystal, info or {})
+
+
+def _if_only_overlapping(crystal: Crystal | None) -> Crystal | None:
+    """Return a crystal that was refused if the distances of its sites are all that is wrong."""
+    if crystal is None:
+        return None
+    try:
+        check_crystal(crystal, min_distance=0.0)
+    except CrystalError:
+        return None
+    return crystal
 
 
 def _cif(text: str, source: str, name: str) -> Iterator[Entry]:
@@ -365,4 +381,4 @@ def _csv(path: Path) -> Iterator[Entry]:
         name = str(row.get("material_id") or place)
         info = {k: v for k, v in row.items() if k and isinstance(v, int | float)}
         for entry in _kept_going(_cif(str(row["cif"]), place, name), place):
-            yield Entry(entry.source, name, entry.crystal, info, entry.error)
+            yield Entry(entry.source, name, entry.crystal, info, entry.error, entry.overlapping)

@@ -42,7 +42,7 @@ def read_samples(path: Path) -> tuple[list[Sample], int]:
 
     A file that ``matgen sample`` wrote gives back its samples, failed ones included; any other
     gives one sample per entry, bad entries as failed samples, so that no rate loses its
-    denominator.
+    denominator. Overlapping sites are no bad entry here: such a crystal is what was sampled.
 
     Raises:
         BadFile: the file as a whole cannot be read.
@@ -71,12 +71,13 @@ def _with_manifest(path: Path, manifest: list[dict[str, Any]]) -> tuple[list[Sam
         error = str(row["error"])
         if entry is None and row["file"]:
             error = f"{row['file']} is missing"
-        elif entry is not None and entry.crystal is None:
+        crystal = None if entry is None else entry.crystal or entry.overlapping
+        if entry is not None and crystal is None:
             error = entry.error
         samples.append(
             Sample(
                 int(row["index"]),
-                None if entry is None else entry.crystal,
+                crystal,
                 row["log_prob"],
                 row["log_mass"],
                 row["requested"],
@@ -89,14 +90,15 @@ def _with_manifest(path: Path, manifest: list[dict[str, Any]]) -> tuple[list[Sam
 
 def _sample(entry: Entry, number: int, *, renumber: bool = False) -> Sample:
     info = entry.info
+    crystal = entry.crystal or entry.overlapping
     return Sample(
         number if renumber else int(info.get("index", number)),
-        entry.crystal,
+        crystal,
         _number(info.get("log_prob")),
         _number(info.get("log_mass")),
         _named(info, "requested"),
         _named(info, "achieved"),
-        entry.error or str(info.get("error", "")),
+        (entry.error if crystal is None else "") or str(info.get("error", "")),
     )
 
 

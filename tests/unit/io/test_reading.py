@@ -228,6 +228,19 @@ def test_bad_entries_stay_in_the_denominator_of_samples(tmp_path):
     assert "deuterium" in samples[1].error
 
 
+@pytest.mark.parametrize("name", ["a.xyz", "a.jsonl"])
+def test_overlapping_sites_are_refused_as_data_and_kept_as_samples(tmp_path, name):
+    row = {"lattice": (4 * np.eye(3)).tolist(), "frac": [[0, 0, 0]] * 2, "numbers": [55, 55]}
+    frame = f"2\n{CELL}\nCs 0 0 0\nCs 0 0 0\n"
+    path = write(tmp_path / name, frame if name == "a.xyz" else json.dumps({"crystal": row}) + "\n")
+    [reason] = reasons(path)
+    assert "0 Å apart" in reason
+    [sample], asked = read_samples(path)
+    assert asked == 1
+    assert sample.crystal.n_sites == 2
+    assert sample.error == ""
+
+
 def test_reading_warns_nobody(some, tmp_path):
     path = write(tmp_path / "a.cif", cif(CS, CL))
     with warnings.catch_warnings():
