@@ -89,8 +89,26 @@ def open_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str, To
                 f"{found[0].parent} was prepared for the conditions {', '.join(have)}; this run "
                 f"asks for {', '.join(want)}"
             )
+        _check_conditions(plan, store)
         stores[split] = store
     return stores
+
+
+def _check_conditions(plan: TrainPlan, store: TokenStore) -> None:
+    """Refuse a store made with other settings of a condition than were chosen for this run.
+
+    What nobody chose may differ: the conditions of the store are fitted to the training values.
+    """
+    from matgen.errors import BadOptions
+
+    for have, want in zip(store.conditions, plan.spec.conditions, strict=True):
+        chosen = {name: getattr(want, name) for name in want.model_fields_set}
+        same = all(getattr(have, name, None) == value for name, value in chosen.items())
+        if type(have) is not type(want) or not same:
+            raise BadOptions(
+                f"{store.path} was prepared with the condition {have!r}, this run asks for "
+                f"{want!r}; prepare it again"
+            )
 
 
 def store_report(store: TokenStore) -> dict[str, object]:

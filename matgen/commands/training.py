@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.data.token_store import TokenStore
     from matgen.plan import TrainConfig, TrainPlan
+    from matgen.roles.dataset import DatasetSource
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,12 @@ def start_training(
     from matgen.run_dir import describe_run, save_run
 
     where = pick_device(device)
-    plan = resolve_training(flags.over(config), catalog, gpu=where.startswith("cuda"))
+    asked = flags.over(config)
+    plan = resolve_training(asked, catalog, gpu=where.startswith("cuda"))
     opened = _stores(plan, catalog, stores)
+    if stores is not None:
+        dataset = _prepared_from(opened["train"], catalog, plan if asked.dataset else None)
+        plan = type(plan)(plan.spec, dataset, plan.settings)
     spec = ModelSpec(
         plan.spec.representation,
         plan.spec.ordering,
@@ -111,7 +116,8 @@ def resume_training(
     from matgen.training.settings import TrainingSettings
 
     run = load_run(folder, catalog)
-    if not (folder / "checkpoints").is_dir():
+    # Killed before its first checkpoint, a run has neither and starts again from its first step.
+    if (folder / "model.safetensors").exists() and not (folder / "checkpoints").is_dir():
         raise BadOptions(f"{folder} has no checkpoints to go on from; train it anew with --out")
     where = pick_device(device)
     given = {k: v for k, v in changes.items() if v is not None}
@@ -139,6 +145,28 @@ def _stores(plan: TrainPlan, catalog: Catalog, stores: Path | None) -> dict[str,
     if stores is not None:
         return open_stores(plan, stores, catalog)
     return prepare_stores(plan, cache_folder() / "stores" / plan.dataset.name, catalog)
+
+
+def _prepared_from(store: TokenStore, catalog: Catalog, plan: TrainPlan | None) -> DatasetSource:
+    """Return the dataset of a prepared store, which need not be on this machine.
+
+    Args:
+        plan: Whose dataset was asked for by name, if any was.
+
+    Raises:
+        BadOptions: the store is of another dataset.
+    """
+    from matgen.roles.dataset import DatasetSource
+
+    made = store.index["dataset"]
+    if plan is not None and (wanted := catalog.dump(plan.dataset)) != made:
+        raise BadOptions(
+            f"{store.path} was prepared from {made['use']} {made['settings']}, this run asks for "
+            f"{wanted['use']} {wanted['settings']}; prepare that, or leave --dataset out"
+        )
+    dataset = catalog.restore(made)
+    assert isinstance(dataset, DatasetSource)
+    return dataset
 
 
 def _data_info(store: TokenStore) -> dict[str, object]:

@@ -171,3 +171,29 @@ def test_several_ranks_are_refused_instead_of_writing_over_each_other(tmp_path: 
     )
     assert done.returncode == 2
     assert "torchrun started 2 processes" in done.stderr
+
+
+def test_a_prepared_store_brings_its_dataset_and_refuses_another(cli: Cli, tmp_path: Path) -> None:
+    chosen = ("--representation", "cubic", "--ordering", "by_species", "--cond", "density")
+    prepared = cli("data", "prepare", "--dataset", "textbook", *chosen, "--out", tmp_path / "s")
+    assert prepared.returncode == 0, prepared.stderr
+    train = ("train", "--stores", tmp_path / "s", *chosen, "--backbone", "one_block")
+    done = cli(*train, "--max-steps", 1, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert saved["dataset"]["use"] == "toy:textbook"
+    refused = cli(*train, "--dataset", "mp_le20", "--out", tmp_path / "other")
+    assert refused.returncode == 2
+    assert "was prepared from toy:textbook" in " ".join(refused.stderr.split())
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(cli: Cli, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    asked = ["--dataset", "textbook", "--preset", "tiny", "--cond", "density"]
+    assert cli("train", *asked, "--max-steps", 1, "--out", run).returncode == 0
+    for path in (*(run / "checkpoints").rglob("*"), run / "model.safetensors"):
+        if path.is_file():
+            path.unlink()
+    done = cli("train", "--resume", run, "--max-steps", 2)
+    assert done.returncode == 0, done.stderr
+    assert (run / "model.safetensors").exists()
