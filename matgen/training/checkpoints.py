@@ -105,7 +105,9 @@ def save_checkpoint(
     # Later ones are damaged, or this run would have gone on from them.
     found = _found(folder)
     here = found.index(path)
-    for other in (*found[: max(0, here + 1 - KEPT)], *found[here + 1 :]):
+    # A kill in the middle of a save leaves its temporary folder behind.
+    unfinished = [*folder.glob(".step-*")]
+    for other in (*found[: max(0, here + 1 - KEPT)], *found[here + 1 :], *unfinished):
         shutil.rmtree(other)
     return path
 
