@@ -124,6 +124,14 @@ class ChemicalSystem(Condition):
         """Return the exact chemical system of the crystal."""
         return chemical_system(crystal.numbers)
 
+    def conflict(self, value: PropertyValue, others: Mapping[str, PropertyValue]) -> str:
+        """Compare with the number of sites asked for."""
+        n_sites = others.get("n_sites")
+        n_elements = 1 if "," in str(value) else len(str(value).split("-"))
+        if n_sites is not None and float(n_sites) < n_elements:
+            return f"{value} needs {n_elements} sites or more, not {float(n_sites):g}"
+        return ""
+
     def error(self, requested: PropertyValue, achieved: PropertyValue) -> float:
         """Return 0 where the elements are as asked, exactly or within the allowed set."""
         found = set(str(achieved).split("-"))

@@ -52,6 +52,13 @@ def test_a_formula_conflicts_with_another_chemical_system() -> None:
     assert "no whole number" in formula.conflict("NaCl", {"n_sites": 3.0})
 
 
+def test_a_chemical_system_conflicts_with_fewer_sites_than_elements() -> None:
+    system = ChemicalSystem()
+    assert "3 sites or more" in system.conflict("Fe-Li-O", {"n_sites": 2.0})
+    assert system.conflict("Fe-Li-O", {"n_sites": 3.0}) == ""
+    assert system.conflict("Fe,Li,O", {"n_sites": 1.0}) == ""
+
+
 def test_an_allowed_set_accepts_subsets_and_an_exact_system_does_not() -> None:
     system = ChemicalSystem()
     assert system.error("Fe,Li,O", "Fe-O") == 0.0
