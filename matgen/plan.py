@@ -6,6 +6,7 @@ Only this module and the registry see names; the engine sees components.
 from __future__ import annotations
 
 import itertools
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
     from matgen.run_dir import Run
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C")
 
@@ -245,7 +248,8 @@ def resolve_evaluation(
     Args:
         hull, reference: A name, ``none``, or None for the default.
         evaluators: Names; empty takes the defaults.
-        settings: ``relaxer.SETTING=VALUE`` texts, likewise hull, reference and each evaluator.
+        settings: ``relaxer.SETTING=VALUE`` texts, likewise hull, reference, condition.NAME and
+            each evaluator.
         workers: Processes; 1 stays in this process, 0 takes every core.
 
     Raises:
@@ -264,6 +268,17 @@ def resolve_evaluation(
         )
         for name in (evaluators or catalog.choices.default_list("evaluators"))
     )
+    against = _build(catalog, HullReference, "hull", hull, taken) if wants_hull else None
+    if hull is None and against and relaxing and against.energy_scale != relaxing.energy_scale:
+        # Nobody asked for this pair; one that was asked for is refused by the plan.
+        log.warning(
+            "no energies above the hull: the default hull %s is on the energy scale %s, %s on %s",
+            against.name,
+            against.energy_scale,
+            relaxing.name,
+            relaxing.energy_scale,
+        )
+        against = None
     executor = default("executor") if workers != 1 else "executors:local"
     plan = EvaluationPlan(
         evaluators=chosen,
@@ -272,24 +287,25 @@ def resolve_evaluation(
             catalog.build("executor", executor, {"n_workers": workers} if workers > 1 else {}),
         ),
         relaxer=relaxing,
-        hull=_build(catalog, HullReference, "hull", hull, taken) if wants_hull else None,
+        hull=against,
         reference=None
         if reference == "none"
         else _dataset(catalog, reference, taken.take("reference")),
-        conditions=_default_conditions(catalog),
+        conditions=_default_conditions(catalog, taken),
         device=device,
     )
-    taken.refuse_rest("relaxer, hull, reference or the name of an evaluator")
+    taken.refuse_rest("relaxer, hull, reference, condition.NAME or the name of an evaluator")
     return plan
 
 
-def _default_conditions(catalog: Catalog) -> tuple[Condition, ...]:
+def _default_conditions(catalog: Catalog, settings: _Settings) -> tuple[Condition, ...]:
     """Return every condition that needs no settings: what could have been requested."""
     built = []
     for name in catalog.names("condition"):
         cls = catalog.get("condition", name)
         if not any(field.is_required() for field in cls.model_fields.values()):
-            built.append(cast("Condition", catalog.build("condition", name)))
+            fields = settings.take(f"condition.{name.partition(':')[2]}")
+            built.append(cast("Condition", catalog.build("condition", name, fields)))
     labels = [condition.label for condition in built]
     return tuple(c for c in built if labels.count(c.label) == 1)
 
