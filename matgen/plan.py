@@ -299,15 +299,23 @@ def resolve_evaluation(
 
 
 def _default_conditions(catalog: Catalog, settings: _Settings) -> tuple[Condition, ...]:
-    """Return every condition that needs no settings: what could have been requested."""
-    built = []
+    """Return every condition that needs no settings: what could have been requested.
+
+    Where several plugins offer one label, the one among the defaults is meant, else none is.
+    """
+    usual = catalog.choices.default_list("conditions")
+    offered: dict[str, list[tuple[str, Condition]]] = {}
     for name in catalog.names("condition"):
         cls = catalog.get("condition", name)
         if not any(field.is_required() for field in cls.model_fields.values()):
             fields = settings.take(f"condition.{name.partition(':')[2]}")
-            built.append(cast("Condition", catalog.build("condition", name, fields)))
-    labels = [condition.label for condition in built]
-    return tuple(c for c in built if labels.count(c.label) == 1)
+            condition = cast("Condition", catalog.build("condition", name, fields))
+            offered.setdefault(condition.label, []).append((name, condition))
+    chosen = []
+    for claims in offered.values():
+        meant = [condition for name, condition in claims if len(claims) == 1 or name in usual]
+        chosen += meant if len(meant) == 1 else []
+    return tuple(chosen)
 
 
 class _Settings:

@@ -1,0 +1,33 @@
+"""What ``matgen evaluate`` compares with when nobody says otherwise."""
+
+from matgen.catalog import Catalog
+from matgen.evaluation.pipeline import EvaluationPlan
+from matgen.plan import resolve_evaluation
+
+
+def planned(*settings: str, relaxer: str | None = None) -> EvaluationPlan:
+    return resolve_evaluation(
+        Catalog.load(),
+        relaxer=relaxer,
+        hull=None,
+        reference="none",
+        evaluators=["achieved"],
+        settings=settings,
+        workers=1,
+        device="cpu",
+    )
+
+
+def test_every_default_condition_is_compared_with_what_was_achieved() -> None:
+    labels = {condition.label for condition in planned().conditions}
+    assert {"density", "space_group", "hhi", "chemical_system", "n_sites"} <= labels
+
+
+def test_a_condition_can_be_given_the_settings_that_the_model_had() -> None:
+    [hhi] = [c for c in planned("condition.hhi.table=reserve").conditions if c.label == "hhi"]
+    assert hhi.model_dump() == {"table": "reserve"}
+
+
+def test_the_default_hull_is_left_out_for_a_potential_on_another_energy_scale() -> None:
+    assert planned(relaxer="chgnet").hull is not None
+    assert planned(relaxer="mattersim").hull is None
