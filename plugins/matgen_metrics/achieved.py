@@ -44,6 +44,9 @@ class Conditions(Evaluator):
                 self._value(cohort, condition, requested, columns, summary, units, notes)
         if not labels:
             return Measurement(asked=cohort.asked, skipped="needs requested conditions")
+        if not summary:
+            told = "; ".join(f"{label}: {note}" for label, note in notes.items())
+            return Measurement(asked=cohort.asked, notes=notes, skipped=told)
         return Measurement(
             asked=cohort.asked,
             per_sample=columns,
