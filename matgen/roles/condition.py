@@ -126,7 +126,9 @@ class ScalarCondition(Condition):
             raise BadOptions(
                 f"{self.label}={text!r} is not a number; give it in {self.measured_in}"
             ) from None
-        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
+        if not math.isfinite(value):
+            raise BadOptions(f"{self.label}={text} is no finite number")
+        if not self.minimum <= value <= self.maximum:
             raise BadOptions(
                 f"{self.label}={text} is outside {self.minimum:g} to {self.maximum:g} "
                 f"{self.measured_in}"
