@@ -60,6 +60,12 @@ class MpLe20(DatasetSource):
         """Every crystal is its primitive Niggli cell."""
         return True
 
+    def for_conditions(self, labels: frozenset[str]) -> MpLe20:
+        """Return all rows for a model of the energy above the hull, unless rows were chosen."""
+        if "energy_above_hull" in labels and "rows" not in self.model_fields_set:
+            return MpLe20(rows="all")
+        return self
+
     def records(
         self, split: Split, *, on_skip: Callable[[Skipped], None] | None = None
     ) -> Iterator[Record]:

@@ -120,3 +120,10 @@ def test_every_jarvis_row_is_in_one_split_and_has_a_magnetic_density(jarvis):
     densities = [r.properties["magnetic_density"] for r in jarvis["train"]]
     assert min(densities) >= 0.0
     assert max(densities) > 0.1
+
+
+def test_a_model_asked_to_learn_the_hull_distance_sees_unstable_rows_too():
+    asked = frozenset({"density", "energy_above_hull"})
+    assert MpLe20().for_conditions(asked).rows == "all"
+    assert MpLe20().for_conditions(frozenset({"density"})).rows == "stable"
+    assert MpLe20(rows="stable").for_conditions(asked).rows == "stable"
