@@ -217,13 +217,11 @@ class Catalog:
             name = str(manager.get_name(plugin))
             caller = manager.subset_hook_caller(slot.hook, [p for p in plugins if p is not plugin])
             try:
-                offered = [cls for classes in caller() for cls in classes]
-            except MatgenError:
-                raise
+                registry.add(name, [cls for classes in caller() for cls in classes])
+            except MatgenError as error:
+                self._blame(name, str(error))
             except Exception as error:  # noqa: BLE001 - fence: one broken plugin must not stop all
                 self._blame(name, f"{slot.hook} failed: {type(error).__name__}: {error}")
-                continue
-            registry.add(name, offered)
         return registry
 
     def _blame(self, name: str, problem: str) -> None:

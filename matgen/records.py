@@ -190,7 +190,8 @@ class Draft:
         index: Which sample of the request stream this is.
         tokens: Prompt and generated tokens.
         log_prob: Natural log-probability of the generated tokens under the undistorted model:
-            temperature 1, no mask. Includes the value head's density for continuous tokens.
+            temperature 1, no mask (with guidance: the guided distribution). Includes the value
+            head's density for continuous tokens.
         log_mass: Sum over steps of the log of the model's mass on the allowed tokens; so
             ``log_prob - log_mass`` is the log-probability under the masked model.
         finished: False where the token limit or an empty mask ended it.

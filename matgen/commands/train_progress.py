@@ -19,6 +19,7 @@ class TrainProgress:
     def __init__(self) -> None:
         self._bar = progress_bar("{task.fields[told]}")
         self._task = self._bar.add_task("training", total=None, told="")
+        self.n_steps = 0
 
     def __enter__(self) -> TrainProgress:
         self._bar.start()
@@ -34,6 +35,7 @@ class TrainProgress:
 
     def on_step(self, progress: Progress) -> None:
         """Move the bar."""
+        self.n_steps += 1
         minutes = progress.seconds_left / 60
         self._bar.update(
             self._task,

@@ -190,6 +190,8 @@ def _run(
             folder,
             observer=progress,
         )
+    if not progress.n_steps:
+        say(f"nothing left to do at step {result.step}; raise --epochs, --max-steps or minutes")
     if result.interrupted:
         say(f"stopped and saved at step {result.step}; go on with: matgen train --resume {folder}")
     if json_out:

@@ -154,6 +154,9 @@ class _Run:
         """Step until something ends the run; save, validate, and say how it ended."""
         state = self._state
         validated = checkpointed = state.step
+        if state.step == 0:
+            # Where the loss starts; and from here on there is a model to sample from.
+            self._validate(for_the_record=True)
         while not (interruption.wanted or self._is_over()):
             for batch in self._rest_of_epoch():
                 progress = self._step(batch)
@@ -275,7 +278,8 @@ class _Run:
                 self._model.state_dict(),
                 {"step": str(state.step), "loss": repr(losses.loss)},
             )
-        if not for_the_record and self._settings.schedule == "plateau":
+        at_epoch_end = state.batch == 0
+        if at_epoch_end and not for_the_record and self._settings.schedule == "plateau":
             self._adjust_rate(losses.loss)
         validation = Validation(
             state.step, losses.loss, losses.given, losses.free, losses.kinds, best
@@ -307,7 +311,8 @@ class _Run:
 
     def _validation_is_due(self) -> bool:
         every = self._settings.validate_every
-        return self._state.step % every == 0 if every else self._state.batch == 0
+        at_epoch_end = self._state.batch == 0
+        return at_epoch_end or (every > 0 and self._state.step % every == 0)
 
     def _checkpoint_is_due(self) -> bool:
         step, when = self._since_checkpoint

@@ -39,15 +39,15 @@ class TrainingSettings(BaseModel):
     """After the warm-up: ``plateau`` lowers the rate when validation stalls (the paper), ``linear``
     lets it fall to zero at the last step of ``max_steps`` or ``epochs``."""
     plateau_patience: int = Field(default=3, ge=1)
-    """The learning rate falls when the validation loss has not fallen for this many validations."""
+    """The learning rate falls when the validation loss has not fallen for this many epochs."""
     plateau_factor: float = Field(default=0.5, gt=0, le=1)
     """What the learning rate is multiplied by then; 1 keeps it."""
     condition_dropout: float = Field(default=0.5, ge=0, le=1)
     """Probability that a crystal trains without a condition, for each condition on its own."""
     all_conditions_dropout: float = Field(default=0.1, ge=0, le=1)
     """Probability that a crystal trains without any, on top: the unconditional model's share."""
-    validate_every: int = Field(default=0, ge=0)
-    """Steps between validations; 0: at the end of each epoch."""
+    validate_every: int = Field(default=200, ge=0)
+    """Steps between validations, besides the first step's and every epoch's end; 0: only those."""
     validation_sequences: int = Field(default=2048, ge=1)
     """Sequences of the validation set to look at, always the same ones."""
     log_every: int = Field(default=20, ge=1)

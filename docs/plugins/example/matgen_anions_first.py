@@ -1,7 +1,5 @@
 """Stability and packing: write the anions first, and ask for a volume per site."""
 
-import math
-
 import numpy as np
 
 from matgen import ScalarCondition, SortedOrdering, elements, hookimpl
@@ -23,9 +21,6 @@ class VolumePerSite(ScalarCondition):
     name = "volume_per_site"
     unit = "A3"
     minimum = 1.0
-
-    def feature(self, value):
-        return math.log(value)
 
     def achieved(self, crystal):
         return crystal.volume / crystal.n_sites

@@ -100,10 +100,14 @@ def test_a_disabled_plugin_is_not_imported(tmp_path: Path) -> None:
     assert info.problem == "disabled in registry.toml"
 
 
-def test_something_that_is_no_ordering_is_refused(plugin: ModuleType) -> None:
+def test_something_that_is_no_ordering_is_a_problem_of_its_plugin_alone(plugin: ModuleType) -> None:
     plugin.matgen_orderings = hookimpl(lambda: [dict])
-    with pytest.raises(PluginProblem, match="must return subclasses of Ordering"):
-        catalog(plugin.__name__).names("ordering")
+    found = catalog(plugin.__name__)
+    assert "materium:high" in found.names("ordering")
+    [problem] = [p.problem for p in found.plugins() if p.name == "p0"]
+    assert "must return subclasses of Ordering" in problem
+    with pytest.raises(UnknownName, match="must return subclasses of Ordering"):
+        found.resolve("ordering", "p0:high")
 
 
 def test_an_unknown_setting_lists_those_there_are() -> None:
