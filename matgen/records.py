@@ -141,6 +141,22 @@ class Crystal:
         return Atoms(numbers=self.numbers, scaled_positions=self.frac, cell=self.lattice, pbc=True)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Where values of a property come from: values of two sources are two quantities.
+
+    Attributes:
+        name: Short, what users write to choose it: ``mp``, ``jarvis``.
+        functional: Level of theory, as ``PBE`` or ``OptB88vdW``; empty where nobody said.
+    """
+
+    name: str
+    functional: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.functional})" if self.functional else self.name
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Record:
     """One row of a dataset.
@@ -150,11 +166,14 @@ class Record:
         crystal: The crystal as the dataset has it.
         properties: Property name to value in the unit that the dataset declares; a missing value
             is an absent key.
+        sources: Property name to the name of its label source, for the properties that the dataset
+            takes from several.
     """
 
     id: str
     crystal: Crystal
     properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,25 @@ def _check_units(plan: PreparePlan) -> None:
                 f"condition {condition.label!r} is in {condition.measured_in!r}, the dataset gives "
                 f"{condition.reads!r} in {units[condition.reads]!r}; convert the data first"
             )
+        _check_sources(condition, condition.reads, plan.dataset)
+
+
+def _check_sources(condition: Condition, column: str, dataset: DatasetSource) -> None:
+    """Refuse to learn one property from several sources that nobody named together."""
+    offered = dataset.label_sources[column]
+    names = [source.name for source in offered]
+    listed = ", ".join(map(str, offered))
+    how = f"--set condition.{condition.name}.sources={json.dumps(names[:1])}"
+    if unknown := [name for name in condition.sources if name not in names]:
+        raise BadOptions(
+            f"condition {condition.label!r} names the source {unknown[0]!r}; dataset "
+            f"{dataset.name!r} has {column!r} from {listed}"
+        )
+    if len(offered) > 1 and not condition.sources:
+        raise BadOptions(
+            f"dataset {dataset.name!r} mixes values of {column!r} from {listed}; name those that "
+            f"condition {condition.label!r} is to learn: {how}"
+        )
 
 
 @dataclass(frozen=True)
@@ -180,6 +199,11 @@ class _Encode:
             value = condition.achieved(crystal)
         else:
             value = record.properties.get(condition.reads)
+            if condition.sources and record.sources.get(condition.reads) not in {
+                None,
+                *condition.sources,
+            }:
+                value = None
         # Not a number, in a table or from a formula, is how "not known" is often written.
         return None if isinstance(value, float) and not math.isfinite(value) else value
 

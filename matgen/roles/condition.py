@@ -30,6 +30,10 @@ class Condition(Component):
     column: ClassVar[str | None] = None
     """Dataset property it is read from; None where ``achieved`` computes it from the crystal."""
 
+    sources: tuple[str, ...] = ()
+    """Names of the label sources to learn from; a value from elsewhere counts as not known. Empty:
+    the only one the dataset has."""
+
     @property
     def label(self) -> str:
         """What users write before the ``=``: the class's name, unless a setting says otherwise."""

@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from matgen.records import LabelSource
 from matgen.roles.component import Component
 
 if TYPE_CHECKING:
     from matgen.records import Record, Skipped
 
-Split: TypeAlias = Literal["train", "val"]
+Split: TypeAlias = Literal["train", "val", "test"]
 
 
 class DatasetSource(Component):
@@ -23,8 +24,22 @@ class DatasetSource(Component):
         """Property name to unit, for every property that any record may carry."""
 
     @property
+    def label_sources(self) -> Mapping[str, tuple[LabelSource, ...]]:
+        """Property name to every source its values come from; one, the dataset, unless it mixes.
+
+        A record of a dataset that mixes says in ``Record.sources`` which one its value is from, and
+        a condition is trained only on the sources that it names.
+        """
+        return {name: (LabelSource(self.name),) for name in self.units}
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Splits that the dataset has; ``train`` always."""
+        return ("train", "val")
+
+    @property
     def reduced(self) -> bool:
-        """Whether every crystal is already its primitive Niggli cell (saves the reduction)."""
+        """Whether every crystal is already in its canonical cell (saves finding it)."""
         return False
 
     def for_conditions(self, labels: frozenset[str]) -> DatasetSource:
@@ -43,7 +58,7 @@ class DatasetSource(Component):
         """Yield the records of one split, always in the same order.
 
         Args:
-            split: ``train`` or ``val``; the same material is never in both.
+            split: One of ``splits``; the same material is never in two of them.
             on_skip: Called for every entry that cannot become a record; without it such an entry
                 raises.
 

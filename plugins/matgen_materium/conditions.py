@@ -219,4 +219,4 @@ class Column(ScalarCondition):
         centre = sum(numbers) / len(numbers)
         variance = sum((number - centre) ** 2 for number in numbers) / len(numbers)
         scale = math.sqrt(variance) or 1.0
-        return Column(title=self.title, measure=self.measure, centre=centre, scale=scale)
+        return self.model_copy(update={"centre": centre, "scale": scale})
