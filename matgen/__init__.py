@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matgen.roles.condition import ScalarCondition as ScalarCondition
     from matgen.roles.constraint import Constraint as Constraint
     from matgen.roles.dataset import DatasetSource as DatasetSource
+    from matgen.roles.dataset import FetchedDataset as FetchedDataset
     from matgen.roles.evaluator import Evaluator as Evaluator
     from matgen.roles.executor import Executor as Executor
     from matgen.roles.hull import HullReference as HullReference
@@ -58,6 +59,7 @@ _HOMES = {
     "ScalarCondition": "matgen.roles.condition",
     "Constraint": "matgen.roles.constraint",
     "DatasetSource": "matgen.roles.dataset",
+    "FetchedDataset": "matgen.roles.dataset",
     "Evaluator": "matgen.roles.evaluator",
     "Executor": "matgen.roles.executor",
     "HullReference": "matgen.roles.hull",

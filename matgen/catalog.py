@@ -46,24 +46,33 @@ class PluginInfo:
 
 
 class Catalog:
-    """The components on offer, by role and name."""
+    """The components on offer, by role and name.
 
-    def __init__(self, choices: Choices, points: Sequence[EntryPoint]) -> None:
+    Attributes:
+        cache: Folder under which datasets find what ``matgen data fetch`` got; None where only
+            their ``path`` says.
+    """
+
+    def __init__(
+        self, choices: Choices, points: Sequence[EntryPoint], *, cache: Path | None = None
+    ) -> None:
         self.choices = choices
+        self.cache = cache
         self._points = sorted(points, key=lambda point: (point.name, point.value))
         self._manager: pluggy.PluginManager | None = None
         self._infos: dict[str, PluginInfo] = {}
         self._registries: dict[str, Registry] = {}
 
     @classmethod
-    def load(cls, *layers: Path) -> Catalog:
+    def load(cls, *layers: Path, cache: Path | None = None) -> Catalog:
         """Return the catalog of the installed plugins.
 
         Args:
             layers: registry.toml files over the shipped one, later wins.
+            cache: See the class.
         """
         choices = Choices.load([shipped_file(), *layers])
-        return cls(choices, tuple(entry_points(group=GROUP)))
+        return cls(choices, tuple(entry_points(group=GROUP)), cache=cache)
 
     def plugins(self) -> list[PluginInfo]:
         """Return every plugin found, the broken and the disabled too."""
@@ -111,9 +120,8 @@ class Catalog:
         """
         qualified = self.resolve(role_name, name)
         options = self.choices.file.options.get(qualified, {})
-        return _construct(
-            self.registry(role_name).classes[qualified], qualified, {**options, **(settings or {})}
-        )
+        cls = self.registry(role_name).classes[qualified]
+        return self._placed(_construct(cls, qualified, {**options, **(settings or {})}))
 
     def qualified_name(self, component: Component) -> str:
         """Return ``plugin:name`` of a component.
@@ -161,7 +169,15 @@ class Catalog:
         settings = {key: self._restore_value(value) for key, value in saved["settings"].items()}
         if revision < cls.revision:
             settings = cls.upgrade(settings, revision)
-        return _construct(cls, qualified, settings)
+        return self._placed(_construct(cls, qualified, settings))
+
+    def _placed(self, component: Component) -> Component:
+        """Return a component that knows where the cache is, if it is one that looks there."""
+        from matgen.roles.dataset import FetchedDataset
+
+        if self.cache is not None and isinstance(component, FetchedDataset):
+            return component.cached_under(self.cache)
+        return component
 
     def _dump_value(self, value: Any) -> Any:  # a field of any type; JSON out
         from pydantic_core import to_jsonable_python

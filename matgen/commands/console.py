@@ -86,9 +86,9 @@ def catalog_of(ctx: typer.Context) -> Catalog:
     """Return the catalog with the registry layers that the command line chose."""
     from matgen.catalog import Catalog
 
-    return Catalog.load(*ctx.obj)
+    return Catalog.load(*ctx.obj, cache=cache_folder())
 
 
 def cache_folder() -> Path:
-    """Return where token stores are kept between runs."""
+    """Return where token stores and fetched datasets are kept between runs."""
     return Path.home() / ".cache" / "matgen"
