@@ -1,44 +1,44 @@
-"""The canonical cell: primitive, Niggli-reduced, right-handed, coordinates in [0, 1)."""
+"""The canonical cell: primitive, Niggli-reduced, right-handed, one choice of axes and origin."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgen.crystal.canonical_origin import best_description
 from matgen.crystal.composition import reduced_counts
 from matgen.crystal.periodic import wrapped
+from matgen.crystal.reduction import reduced_bases
+from matgen.crystal.symmetry import find_symmetry, labels
 from matgen.errors import BadCrystal
 from matgen.records import Crystal
 
-NIGGLI_EPS = 1e-5
-"""Scalar products that differ by less than this times volume^(2/3) are equal; float32 files of
-real crystals are within 1e-6."""
-_LABEL_STEP = 64
-"""More than any range of oxidation states, so that (element, state) becomes one label."""
-
 
 def canonical_cell(crystal: Crystal, *, symprec: float = 0.01) -> Crystal:
-    """Return the crystal in its primitive Niggli cell.
+    """Return the one description of a crystal that all its descriptions lead to.
 
-    A cell that is primitive and reduced already comes back as it is, wrapped and right-handed,
-    without spglib. Sites are averaged over the copies that the primitive cell merges, nothing else
-    is idealised. Oxidation states are kept, and sites of different states are different sites.
+    The primitive Niggli cell; of the like choices of axes, and of the origins that the tables allow
+    for its space group, always the same one. Supercells, other settings, shifted origins and other
+    orders of the sites come out equal but for rounding and the order. Sites are averaged over the
+    copies that the primitive cell merges, nothing else is idealised. Oxidation states are kept, and
+    sites of different states are different sites.
 
     Args:
         crystal: As ``check_crystal`` accepts.
-        symprec: How far, in Å, a site may be from where a translation would put it.
+        symprec: How far, in Å, a site may be from where a symmetry operation puts it.
 
     Raises:
         BadCrystal: the cell cannot be reduced.
     """
-    crystal = _right_handed(crystal)
-    if not _is_primitive(crystal, symprec):
-        crystal = _right_handed(_primitive(crystal, symprec))
-    if not is_niggli(crystal.lattice):
-        crystal = _right_handed(_in_niggli_cell(crystal))
-    return Crystal(crystal.lattice, wrap(crystal.frac), crystal.numbers, crystal.oxidation)
+    crystal = _primitive(_right_handed(crystal), symprec)
+    changes = reduced_bases(crystal.lattice)
+    # Reduced first: the symmetry search is at its best there, and what it finds is remembered.
+    crystal = _changed(crystal, changes[0])
+    among = changes @ np.rint(np.linalg.inv(changes[0])).astype(np.int64)
+    symmetry = find_symmetry(crystal, symprec=symprec)
+    change, origin = best_description(crystal.frac, crystal.numbers, symmetry, among)
+    frac = (crystal.frac - origin) @ np.rint(np.linalg.inv(change))
+    return Crystal(change @ crystal.lattice, wrap(frac), crystal.numbers, crystal.oxidation)
 
 
 def wrap(frac: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,59 +49,6 @@ def wrap(frac: NDArray[np.float64]) -> NDArray[np.float64]:
     return inside
 
 
-def is_niggli(lattice: NDArray[np.float64], eps: float = NIGGLI_EPS) -> bool:
-    """Whether the rows of a (3, 3) lattice are a Niggli cell.
-
-    Args:
-        eps: Relative to volume^(2/3); see ``NIGGLI_EPS``.
-
-    Source: International Tables for Crystallography A, section 9.2.2 (2002 edition), the main and
-    special conditions; with a tolerance as Grosse-Kunstleve, Sauter and Adams, Acta Cryst. A60, 1
-    (2004).
-    """
-    (a, zeta_2, eta_2), (_, b, xi_2), (_, _, c) = (lattice @ lattice.T).tolist()
-    e = eps * abs(float(np.linalg.det(lattice))) ** (2.0 / 3.0)
-    if a > b + e or b > c + e:
-        return False
-    xi, eta, zeta = 2.0 * xi_2, 2.0 * eta_2, 2.0 * zeta_2
-    if abs(xi) > b + e or abs(eta) > a + e or abs(zeta) > a + e:
-        return False
-    if xi > e and eta > e and zeta > e:
-        return _is_acute(a, b, c, xi, eta, zeta, e)
-    return xi <= e and eta <= e and zeta <= e and _is_obtuse(a, b, c, xi, eta, zeta, e)
-
-
-def _is_acute(a: float, b: float, c: float, xi: float, eta: float, zeta: float, e: float) -> bool:
-    """Special conditions of type I, all angles below 90°."""
-    if abs(a - b) <= e and xi > eta + e:
-        return False
-    if abs(b - c) <= e and eta > zeta + e:
-        return False
-    if abs(xi - b) <= e and zeta > 2.0 * eta + e:
-        return False
-    if abs(eta - a) <= e and zeta > 2.0 * xi + e:
-        return False
-    return not (abs(zeta - a) <= e and eta > 2.0 * xi + e)
-
-
-def _is_obtuse(a: float, b: float, c: float, xi: float, eta: float, zeta: float, e: float) -> bool:
-    """Special conditions of type II, no angle below 90°."""
-    total = a + b + xi + eta + zeta
-    if total < -e:
-        return False
-    if abs(a - b) <= e and -xi > -eta + e:
-        return False
-    if abs(b - c) <= e and -eta > -zeta + e:
-        return False
-    if abs(xi + b) <= e and zeta < -e:
-        return False
-    if abs(eta + a) <= e and zeta < -e:
-        return False
-    if abs(zeta + a) <= e and eta < -e:
-        return False
-    return not (abs(total) <= e and 2.0 * (a + eta) + zeta > e)
-
-
 def _right_handed(crystal: Crystal) -> Crystal:
     if np.linalg.det(crystal.lattice) > 0:
         return crystal
@@ -109,64 +56,81 @@ def _right_handed(crystal: Crystal) -> Crystal:
     return Crystal(-crystal.lattice, -crystal.frac, crystal.numbers, crystal.oxidation)
 
 
-def _in_niggli_cell(crystal: Crystal) -> Crystal:
-    from spglib import niggli_reduce
-
-    # spglib's tolerance is absolute, in the unit of the scalar products.
-    scaled = crystal.lattice / crystal.volume ** (1.0 / 3.0)
-    reduced = niggli_reduce(scaled, eps=NIGGLI_EPS)
-    if reduced is None:
-        raise BadCrystal("the lattice has no Niggli cell that spglib finds; it may be nearly flat")
-    # As whole numbers, so that the change of basis adds no rounding of its own.
-    change = np.round(reduced @ np.linalg.inv(scaled))
+def _changed(crystal: Crystal, change: NDArray[np.float64] | NDArray[np.int64]) -> Crystal:
+    """Return the crystal in the cell ``change @ lattice``."""
     frac = crystal.frac @ np.linalg.inv(change)
     return Crystal(change @ crystal.lattice, frac, crystal.numbers, crystal.oxidation)
 
 
-def _is_primitive(crystal: Crystal, symprec: float) -> bool:
-    """Whether no fraction of a lattice vector maps the crystal onto itself."""
-    labels = _labels(crystal)
-    _, counts = reduced_counts(labels)
-    kinds, sizes = np.unique(labels, return_counts=True)
-    multiple = crystal.n_sites // int(counts.sum())
-    if multiple == 1:
-        return True
-    rarest = np.flatnonzero(labels == kinds[sizes.argmin()])
-    shifts = crystal.frac[rarest[1:]] - crystal.frac[rarest[0]]
-    same = labels[:, None] == labels[None, :]
+def _primitive(crystal: Crystal, symprec: float) -> Crystal:
+    """Return the crystal in a primitive cell, the copies of a site averaged."""
+    pure = _translations(crystal, symprec)
+    m = len(pure)
+    if m == 1:
+        return crystal
+    # The m translations are a group of order m, so m of each make a lattice vector: whole numbers.
+    steps = np.rint(pure * m).astype(np.int64)
+    change = _basis(np.concatenate([m * np.eye(3, dtype=np.int64), steps])) / m
+    if round(1.0 / abs(float(np.linalg.det(change)))) != m:
+        raise BadCrystal(f"{m} translations found at {symprec:g} Å make no lattice")
+    return _merged(_changed(crystal, change), m, symprec)
+
+
+def _translations(crystal: Crystal, symprec: float) -> NDArray[np.float64]:
+    """Return the (m, 3) fractions of lattice vectors that map the crystal onto itself, 0 first."""
+    kinds = labels(crystal)
+    _, counts = reduced_counts(kinds)
+    none = np.zeros((1, 3))
+    if crystal.n_sites == int(counts.sum()):
+        return none
+    values, sizes = np.unique(kinds, return_counts=True)
+    rarest = np.flatnonzero(kinds == values[sizes.argmin()])
+    same = kinds[:, None] == kinds[None, :]
     difference = crystal.frac[None, :, :] - crystal.frac[:, None, :]
-    for shift in shifts:
+    found = [none]
+    for shift in wrapped(crystal.frac[rarest[1:]] - crystal.frac[rarest[0]]):
         cartesian = wrapped(difference - shift) @ crystal.lattice
         near = np.einsum("nmx,nmx->nm", cartesian, cartesian) <= symprec * symprec
         if (near & same).any(axis=1).all():
-            return False
-    return True
+            found.append(shift[None])
+    return np.concatenate(found)
 
 
-def _primitive(crystal: Crystal, symprec: float) -> Crystal:
-    import spglib
-
-    cell = (crystal.lattice, crystal.frac, _labels(crystal))
-    try:
-        # Wider than spglib's annotations, which know lists alone.
-        found: tuple[Any, Any, Any] | None = spglib.standardize_cell(
-            cell,  # type: ignore[arg-type]  # arrays are what it is documented to take
-            to_primitive=True,
-            no_idealize=True,
-            symprec=symprec,
-        )
-    except spglib.SpglibError as error:
-        raise BadCrystal(f"spglib finds no primitive cell at {symprec:g} Å: {error}") from None
-    if found is None:
-        raise BadCrystal(f"spglib finds no primitive cell at {symprec:g} Å")
-    lattice, frac, labels = (np.asarray(part) for part in found)
-    numbers, states = np.divmod(labels.astype(np.int64), _LABEL_STEP)
-    oxidation = None if crystal.oxidation is None else states - _LABEL_STEP // 2
-    return Crystal(lattice.astype(np.float64), frac.astype(np.float64), numbers, oxidation)
+def _basis(vectors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a (3, 3) basis of the lattice that whole-number vectors span (Hermite form)."""
+    rows = vectors.copy()
+    for column in range(3):
+        while True:
+            left = rows[column:, column]
+            busy = np.flatnonzero(left) + column
+            pivot = busy[np.argmin(abs(rows[busy, column]))]
+            rows[[column, pivot]] = rows[[pivot, column]]
+            quotients = rows[column + 1 :, column] // rows[column, column]
+            rows[column + 1 :] -= quotients[:, None] * rows[column]
+            if not rows[column + 1 :, column].any():
+                break
+    basis = rows[:3]
+    # Right-handed, as the cell it comes from.
+    return basis if np.prod(np.diagonal(basis)) > 0 else -basis
 
 
-def _labels(crystal: Crystal) -> NDArray[np.int64]:
-    """Return (N,) numbers, equal where element and oxidation state are."""
-    states = 0 if crystal.oxidation is None else crystal.oxidation
-    labels: NDArray[np.int64] = crystal.numbers * _LABEL_STEP + states + _LABEL_STEP // 2
-    return labels
+def _merged(crystal: Crystal, m: int, symprec: float) -> Crystal:
+    """Return the crystal with each set of ``m`` coinciding sites averaged.
+
+    Raises:
+        BadCrystal: sites do not coincide by sets of m.
+    """
+    kinds = labels(crystal)
+    left = np.arange(crystal.n_sites)
+    kept, frac = [], []
+    while len(left):
+        difference = wrapped(crystal.frac[left] - crystal.frac[left[0]])
+        near = np.linalg.norm(difference @ crystal.lattice, axis=1) <= 4.0 * symprec
+        same = near & (kinds[left] == kinds[left[0]])
+        if np.count_nonzero(same) != m:
+            raise BadCrystal(f"{m} sites should coincide in the primitive cell and do not")
+        kept.append(left[0])
+        frac.append(crystal.frac[left[0]] + difference[same].mean(axis=0))
+        left = left[~same]
+    oxidation = None if crystal.oxidation is None else crystal.oxidation[kept]
+    return Crystal(crystal.lattice, np.array(frac), crystal.numbers[kept], oxidation)

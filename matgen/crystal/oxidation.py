@@ -29,7 +29,9 @@ from matgen.crystal.charge_balance import (
 )
 from matgen.crystal.composition import reduced_counts
 from matgen.crystal.periodic import squared_distances
+from matgen.crystal.symmetry import find_symmetry
 from matgen.elements import metallic
+from matgen.errors import BadCrystal
 from matgen.records import Crystal
 
 BOND_SOFTNESS = 0.37
@@ -126,22 +128,15 @@ def _zero(crystal: Crystal) -> Assignment:
 
 
 def _orbits(crystal: Crystal, symprec: float) -> dict[int, list[NDArray[np.int64]]] | None:
-    """Return the sets of equivalent sites of each element; None where spglib finds no symmetry."""
-    import spglib
-
+    """Return the sets of equivalent sites of each element; None where no symmetry is found."""
     try:
-        found = spglib.get_symmetry_dataset(
-            (crystal.lattice, crystal.frac, crystal.numbers),  # type: ignore[arg-type]  # arrays
-            symprec=symprec,
-        )
-    except spglib.SpglibError:
+        # Whatever states it carries: it is about to get others.
+        found = find_symmetry(crystal.with_oxidation(None), symprec=symprec).orbits
+    except BadCrystal:
         return None
-    if found is None:
-        return None
-    labels = np.asarray(found.equivalent_atoms)
     orbits: dict[int, list[NDArray[np.int64]]] = {}
-    for label in np.unique(labels):
-        sites = np.flatnonzero(labels == label)
+    for label in np.unique(found):
+        sites = np.flatnonzero(found == label)
         orbits.setdefault(int(crystal.numbers[sites[0]]), []).append(sites)
     return orbits
 
