@@ -5,39 +5,36 @@ Nothing is extracted to disk and nothing is unpickled.
 
 from __future__ import annotations
 
-import gzip
-import io
+import csv as python_csv
 import json
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
 from matgen.crystal.checks import check_crystal
+from matgen.crystal.sound import sound_rows
 from matgen.elements import atomic_number
-from matgen.errors import BadCrystal, BadFile, CrystalError
+from matgen.errors import BadCrystal, BadFile, CrystalError, OutsideRange
+from matgen.io.crystal_table import ID_COLUMNS, CrystalTable
+from matgen.io.formats import Format
 from matgen.records import Crystal
 
 if TYPE_CHECKING:
     from matgen.io.cif_syntax import Block
 
-MANIFEST: Final = "manifest.jsonl"
-"""In a folder or zip of CIFs: one line per sample asked for."""
-LARGEST_ARCHIVE_BYTES: Final = 8 * 2**30
-LARGEST_EXPANSION: Final = 300
-"""A zip that unpacks to more than this many times its size is refused."""
+MAX_SITES: Final = 1000
+"""Sites of the largest cell that is read unless somebody asks for more; distances between all pairs
+of 100,000 sites would take 80 GB."""
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "#N/A", "null", "NULL", "None", "none"})
+"""Values of a csv that say that there is none."""
 
-_POSCAR = re.compile(r"(^|[._-])(POSCAR|CONTCAR)($|[._-])|\.(vasp|poscar)$", re.IGNORECASE)
-_XYZ = {".xyz", ".extxyz"}
-_SINGLE = {".cif"}
-_TABLES = {".jsonl", ".ndjson", ".parquet", ".csv"}
+Kind: TypeAlias = Literal["", "unreadable", "bad_crystal", "overlapping_sites", "too_many_sites"]
+"""What is wrong with an entry; ``unreadable`` is a whole file, or its rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +43,10 @@ class Entry:
 
     Attributes:
         source: File and place in it, for messages.
-        name: Its id where the file gives one, else the source.
+        name: Its id where the file gives one, else its place below the folder that is read.
         crystal: None where ``error`` says why.
         info: What else the file tells: numbers and texts by name.
+        kind: Sort of error.
         overlapping: The crystal, where nothing but sites too near each other is wrong with it. No
             data to learn from, but among generated crystals a result to be counted as invalid.
     """
@@ -58,154 +56,113 @@ class Entry:
     crystal: Crystal | None
     info: Mapping[str, Any] = field(default_factory=dict)  # JSON-like values
     error: str = ""
+    kind: Kind = ""
     overlapping: Crystal | None = None
 
 
-def entries(path: Path) -> Iterator[Entry]:
-    """Yield the entries of a file, a folder or a zip.
+@dataclass(frozen=True)
+class Place:
+    """Where some text is from.
+
+    Attributes:
+        source: Path as messages give it.
+        name: Path below the folder or archive that is read, for ids.
+        first: Number of the first entry, where the text is a part of a file.
+        is_last: Whether the file ends with this text.
+    """
+
+    source: str
+    name: str
+    first: int = 0
+    is_last: bool = True
+
+    def at(self, number: int) -> Place:
+        """Return the place of one entry, counted from the first of this text."""
+        number += self.first
+        return Place(f"{self.source}#{number}", f"{self.name}#{number}")
+
+
+def parse(kind: Format, data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
+    """Yield the entries of the bytes of a file, or of a part of it that ends where an entry does.
 
     Raises:
-        BadFile: missing, empty of supported files, or unreadable as a whole.
+        BadFile: no file of this format, or cut short; entries before the damage are yielded.
     """
-    if not path.exists():
-        raise BadFile(f"{path} does not exist")
-    if path.is_dir():
-        files = [p for p in path.rglob("*") if p.is_file() and _is_supported(p.name)]
-        if not files:
-            raise BadFile(f"{path} holds no file of a supported format ({supported()})")
-        for file in sorted(files, key=lambda p: natural(str(p.relative_to(path)))):
-            yield from _kept_going(_file_entries(file), str(file))
-        return
-    if path.suffix.lower() == ".zip":
-        yield from _zip_entries(path)
-        return
-    if not _is_supported(path.name):
-        raise BadFile(f"{path} is of no supported format ({supported()})")
-    yield from _file_entries(path)
+    if not data.strip():
+        raise BadFile(f"{place.source} is empty")
+    yield from _PARSERS[kind](data, place, max_sites)
 
 
-def supported() -> str:
-    """Return the supported formats, for messages."""
-    return "CIF, extended XYZ, POSCAR, JSON lines, Parquet, csv with a cif column, zip, folder"
+def unreadable(place: Place, error: BadFile) -> Entry:
+    """Return the entry that stands for a file that is broken as a whole, or for its rest."""
+    return Entry(place.source, place.name, None, error=str(error), kind="unreadable")
 
 
-def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Return a key that sorts gen_2 before gen_10."""
-    parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
+def table_entries(table: CrystalTable, place: Place, max_sites: int) -> Iterator[Entry]:
+    """Yield the rows of a table of crystals."""
+    sound = sound_rows(table.lattices, table.ends, table.numbers, table.frac, max_sites)
+    sound[list(table.misfits)] = False
+    infos = table.all_properties()
+    for row, is_sound in enumerate(sound.tolist()):
+        at = place.at(row)
+        name = table.ids[row] if table.ids and table.ids[row] else at.name
+        if is_sound:
+            yield Entry(at.source, name, table.crystal(row), infos[row])
+            continue
+        n_sites = int(table.ends[row + 1] - table.ends[row])
 
+        def make(row: int = row) -> Crystal:
+            return table.crystal(row)
 
-def manifest_of(path: Path) -> list[dict[str, Any]] | None:
-    """Return the manifest of a folder or zip that we wrote, None where there is none."""
-    text = None
-    if path.is_dir() and (path / MANIFEST).exists():
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-    elif path.suffix.lower() == ".zip" and path.exists():
-        with _opened_zip(path) as archive:
-            if MANIFEST in archive.namelist():
-                text = archive.read(MANIFEST).decode()
-    return None if text is None else [json.loads(line) for line in text.splitlines() if line]
-
-
-def _is_supported(name: str) -> bool:
-    if Path(name).name.startswith(".") or Path(name).name == MANIFEST:
-        return False
-    suffix = Path(name.removesuffix(".gz")).suffix.lower()
-    return suffix in _XYZ | _SINGLE | _TABLES or bool(_POSCAR.search(Path(name).name))
-
-
-def _file_entries(path: Path) -> Iterator[Entry]:
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    source = str(path)
-    if suffix == ".parquet":
-        yield from _parquet(path)
-    elif suffix == ".csv":
-        yield from _csv(path)
-    else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadFile(f"cannot read {path}: {error}") from None
-        yield from _text_entries(text, source, path.name)
-
-
-def _kept_going(entries_of_file: Iterator[Entry], source: str) -> Iterator[Entry]:
-    """Yield the entries of one file among others; broken as a whole, it is a bad entry."""
-    try:
-        yield from entries_of_file
-    except BadFile as error:
-        yield Entry(source, source, None, error=str(error))
-
-
-def _text_entries(text: str, source: str, name: str) -> Iterator[Entry]:
-    suffix = Path(name).suffix.lower()
-    if suffix == ".cif":
-        yield from _cif(text, source, Path(name).stem)
-    elif suffix in _XYZ:
-        yield from _xyz(text, source)
-    elif suffix in {".jsonl", ".ndjson"}:
-        yield from _json_lines(text, source)
-    else:
-        yield _guarded(source, Path(name).name, lambda: _poscar(text, source))
-
-
-def _zip_entries(path: Path) -> Iterator[Entry]:
-    with _opened_zip(path) as archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
-        members = [info for info in members if _is_supported(info.filename)]
-        if not members:
-            raise BadFile(f"{path} holds no file of a supported format ({supported()})")
-        for info in sorted(members, key=lambda member: natural(member.filename)):
-            source = f"{path}:{info.filename}"
-            if info.filename.startswith("/") or ".." in Path(info.filename).parts:
-                yield Entry(source, info.filename, None, error="its name leads out of the archive")
-                continue
-            try:
-                text = archive.read(info).decode("utf-8")
-            except (zipfile.BadZipFile, OSError, UnicodeDecodeError, RuntimeError) as error:
-                yield Entry(source, info.filename, None, error=f"unreadable: {error}")
-                continue
-            yield from _kept_going(_text_entries(text, source, info.filename), source)
-
-
-def _opened_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise BadFile(f"{path} is no readable zip: {error}") from None
-    unpacked = sum(info.file_size for info in archive.infolist())
-    packed = max(path.stat().st_size, 1)
-    if unpacked > LARGEST_ARCHIVE_BYTES or unpacked / packed > LARGEST_EXPANSION:
-        archive.close()
-        raise BadFile(
-            f"{path} would unpack from {packed} to {unpacked} bytes, which no archive of crystals "
-            "does; unpack it yourself if you trust it"
-        )
-    return archive
+        at = Place(at.source, name)
+        yield _guarded(at, make, infos[row], n_sites=n_sites, max_sites=max_sites)
 
 
 def _guarded(
-    source: str,
-    name: str,
+    place: Place,
     make: Callable[[], Crystal],
     info: Mapping[str, Any] | None = None,  # JSON-like values
+    *,
+    n_sites: int = 0,
+    max_sites: int,
 ) -> Entry:
-    """Return the entry of a crystal, or of what the library or our checks say against it."""
+    """Return the entry of a crystal, or of what the library or our checks say against it.
+
+    Args:
+        n_sites: Known before the crystal is made; 0 where it is not.
+    """
     crystal = None
+    told = info or {}
     try:
+        check_size(n_sites, max_sites)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             crystal = make()
+        check_size(crystal.n_sites, max_sites)
         check_crystal(crystal)
+    except OutsideRange as error:
+        return Entry(place.source, place.name, None, told, str(error), "too_many_sites")
     except CrystalError as error:
         overlapping = _if_only_overlapping(crystal)
-        return Entry(source, name, None, info or {}, str(error), overlapping)
+        kind: Kind = "bad_crystal" if overlapping is None else "overlapping_sites"
+        return Entry(place.source, place.name, None, told, str(error), kind, overlapping)
     except BadFile:
         raise
     except Exception as error:  # noqa: BLE001 - fence: libraries raise anything on a bad file
-        told = " ".join(str(error).split())[:300] or type(error).__name__
-        return Entry(source, name, None, info or {}, error=f"cannot be read: {told}")
-    return Entry(source, name, crystal, info or {})
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = f"cannot be read: {reason}"
+        return Entry(place.source, place.name, None, told, reason, "bad_crystal")
+    return Entry(place.source, place.name, crystal, told)
+
+
+def check_size(n_sites: int, max_sites: int) -> None:
+    """Raise if a cell has more sites than are worth any work on it.
+
+    Raises:
+        OutsideRange: says how many.
+    """
+    if n_sites > max_sites:
+        raise OutsideRange(f"the cell has {n_sites} sites; at most {max_sites} are read")
 
 
 def _if_only_overlapping(crystal: Crystal | None) -> Crystal | None:
@@ -219,92 +176,115 @@ def _if_only_overlapping(crystal: Crystal | None) -> Crystal | None:
     return crystal
 
 
-def _cif(text: str, source: str, name: str) -> Iterator[Entry]:
+def _text(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadFile(
+            f"{source} is no UTF-8 text: byte {data[error.start]:#04x} at {error.start}; convert it"
+        ) from None
+
+
+def _cif(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     from matgen.io.cif import crystal_of, site_blocks
 
-    with _naming(source):
+    # Whatever is no UTF-8 in a CIF is an author's name: symbols and numbers are ASCII.
+    text = data.decode("utf-8-sig", errors="replace")
+    try:
         blocks = site_blocks(text)
+    except BadFile as error:
+        raise BadFile(f"{place.source}: {error}") from None
     for number, block in enumerate(blocks):
-        mark = "" if len(blocks) == 1 else f"#{number}"
+        at = place if len(blocks) == 1 else place.at(number)
 
         def make(block: Block = block) -> Crystal:
-            return crystal_of(block)
+            return crystal_of(block, max_sites=max_sites)
 
-        yield _guarded(source + mark, name + mark, make)
+        yield _guarded(at, make, max_sites=max_sites)
 
 
-def _poscar(text: str, source: str) -> Crystal:
+def _poscar(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     from matgen.io.poscar import read_poscar
 
-    with _naming(source):
-        return read_poscar(text)
+    text = _text(data, place.source)
 
+    def make() -> Crystal:
+        return read_poscar(text, max_sites=max_sites)
 
-@contextmanager
-def _naming(source: str) -> Iterator[None]:
-    """Put the name of the file before what a parser of its text says against it."""
     try:
-        yield
+        yield _guarded(place, make, max_sites=max_sites)
     except BadFile as error:
-        raise BadFile(f"{source}: {error}") from None
+        raise BadFile(f"{place.source}: {error}") from None
 
 
-def _xyz(text: str, source: str) -> Iterator[Entry]:
+def _xyz(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     """Cut the text into frames first, so that one bad frame does not hide the others."""
     from matgen.io.extxyz import frame_crystal, frame_info, split_frames
 
-    with _naming(source):
-        frames = split_frames(text)
+    try:
+        # Bytes that are no UTF-8 are found frame by frame, or one of them would hide all frames.
+        frames = split_frames(data.decode("utf-8-sig", errors="surrogateescape"), first=place.first)
+    except BadFile as error:
+        raise BadFile(f"{place.source}: {error}") from None
     for number, frame in enumerate(frames):
-        place = f"{source}#{number}"
+        at = place.at(number)
+        try:
+            _text("\n".join(frame).encode(errors="surrogateescape"), at.source)
+        except BadFile as error:
+            yield Entry(at.source, at.name, None, error=str(error), kind="bad_crystal")
+            continue
         info, raw = frame_info(frame[1])
         if len(frame) == 2 and "asked" in info:
             # What write_samples leaves when every sample failed: a count and nothing to count.
-            yield Entry(place, place, None, {"asked": info["asked"]})
+            yield Entry(at.source, at.name, None, {"asked": info["asked"]})
             continue
-        name = str(raw.get("id", raw.get("material_id", place)))
 
         def make(frame: list[str] = frame, raw: Mapping[str, str] = raw) -> Crystal:
             return frame_crystal(frame, raw)
 
-        yield _guarded(place, name, make, info)
+        at = Place(at.source, _id_in(raw) or at.name)
+        yield _guarded(at, make, info, n_sites=len(frame) - 2, max_sites=max_sites)
 
 
-def _json_lines(text: str, source: str) -> Iterator[Entry]:
+def _json_lines(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     # Not splitlines, which also cuts at characters that a JSON text may hold as they are.
-    lines = text.split("\n")
+    lines = data.split(b"\n")
     for number, line in enumerate(lines):
         if not line.strip():
             continue
-        place = f"{source}#{number}"
+        at = place.at(number)
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines) - 1:
-                raise BadFile(f"{source} ends within line {number + 1}; it is truncated") from None
-            yield Entry(place, place, None, error=f"no JSON: {error}")
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            if place.is_last and number == len(lines) - 1:
+                raise BadFile(f"{at.source} is no whole line; the file is truncated") from None
+            yield Entry(at.source, at.name, None, error=f"no JSON: {error}", kind="bad_crystal")
             continue
         if not isinstance(row, dict):
-            yield Entry(place, place, None, error="no JSON object")
+            yield Entry(at.source, at.name, None, error="no JSON object", kind="bad_crystal")
             continue
-        yield _json_entry(row, place)
+        yield _json_entry(row, Place(at.source, _id_in(row) or at.name), max_sites)
 
 
-def _json_entry(row: dict[str, Any], place: str) -> Entry:  # JSON values
-    name = str(row.get("id", row.get("material_id", place)))
+def _json_entry(row: dict[str, Any], place: Place, max_sites: int) -> Entry:  # JSON values
     structure = row if "sites" in row else row.get("structure")
-    if structure is not None:
+    if isinstance(structure, dict):
         beside = {k: v for k, v in row.items() if structure is not row and k != "structure"}
-        return _guarded(place, name, lambda: _of_structure(structure), beside)
+        n_sites = len(structure.get("sites", ()))
+        return _guarded(
+            place, lambda: _of_structure(structure), beside, n_sites=n_sites, max_sites=max_sites
+        )
     info = {k: v for k, v in row.items() if k != "crystal"}
     held = row.get("crystal", row)
     if held is None:
-        return Entry(place, name, None, info, error=str(row.get("error") or "no crystal"))
+        error = str(row.get("error") or "no crystal")
+        return Entry(place.source, place.name, None, info, error, "bad_crystal")
 
     def plain() -> Crystal:
         missing = [key for key in ("lattice", "frac", "numbers") if key not in held]
         if missing:
             raise BadCrystal(f"lacks {', '.join(missing)}")
+        check_size(len(held["numbers"]), max_sites)
         oxidation = held.get("oxidation")
         return Crystal(
             np.array(held["lattice"], dtype=np.float64),
@@ -313,7 +293,7 @@ def _json_entry(row: dict[str, Any], place: str) -> Entry:  # JSON values
             None if oxidation is None else np.array(oxidation, dtype=np.int64),
         )
 
-    return _guarded(place, name, plain, info)
+    return _guarded(place, plain, info, max_sites=max_sites)
 
 
 def _of_structure(structure: dict[str, Any]) -> Crystal:  # JSON values
@@ -327,58 +307,68 @@ def _of_structure(structure: dict[str, Any]) -> Crystal:  # JSON values
     return Crystal.from_structure(Structure.from_dict(structure))
 
 
-def _parquet(path: Path) -> Iterator[Entry]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    needed = ("lattice", "frac_coords", "numbers")
-    try:
-        file = pq.ParquetFile(path)
-        lacking = [column for column in needed if column not in file.schema_arrow.names]
-        if lacking:
-            raise BadFile(f"{path} lacks the columns {', '.join(lacking)}")
-        row_number = 0
-        for batch in file.iter_batches(4096):
-            for row in batch.to_pylist():
-                yield _parquet_entry(row, f"{path}#{row_number}")
-                row_number += 1
-    except (OSError, pa.ArrowException) as error:
-        raise BadFile(f"{path} is no readable Parquet file: {error}") from None
-
-
-def _parquet_entry(row: dict[str, Any], place: str) -> Entry:  # a column may hold anything
-    def make() -> Crystal:
-        return Crystal(
-            np.array(row["lattice"], dtype=np.float64).reshape(3, 3),
-            np.array(row["frac_coords"], dtype=np.float64).reshape(-1, 3),
-            np.array(row["numbers"], dtype=np.int64),
-        )
-
-    info = {k: v for k, v in row.items() if isinstance(v, int | float | str)}
-    return _guarded(place, str(row.get("material_id", place)), make, info)
-
-
-def _csv(path: Path) -> Iterator[Entry]:
+def _csv(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     import pyarrow as pa
     from pyarrow import csv
 
+    if data.count(b'"') % 2:
+        # Arrow takes the end of the file for the closing quote.
+        raise BadFile(f"{place.source} ends within a quoted value; it is truncated")
+    header = _text(data.partition(b"\n")[0], place.source)
+    columns = next(python_csv.reader([header]))
     try:
-        content = path.read_bytes()
-        if path.name.endswith(".gz"):
-            content = gzip.decompress(content)
-        if content.count(b'"') % 2:
-            # Arrow takes the end of the file for the closing quote.
-            raise BadFile(f"{path} ends within a quoted value; it is truncated")
+        # Bytes of any encoding: an id of digits stays as it is, and so does every value.
         table = csv.read_csv(
-            io.BytesIO(content), parse_options=csv.ParseOptions(newlines_in_values=True)
+            pa.BufferReader(data),
+            read_options=csv.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.binary())),
         )
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise BadFile(f"{path} is no readable csv: {error}") from None
-    if "cif" not in table.column_names:
-        raise BadFile(f"{path} has no column 'cif' (it has {', '.join(table.column_names)})")
+    except pa.ArrowException as error:
+        raise BadFile(f"{place.source} is no readable csv: {error}") from None
+    if "cif" not in columns:
+        raise BadFile(f"{place.source} has no column 'cif' (it has {', '.join(columns)})")
+    others = [name for name in columns if name not in ("cif", "")]
     for number, row in enumerate(table.to_pylist()):
-        place = f"{path}#{number}"
-        name = str(row.get("material_id") or place)
-        info = {k: v for k, v in row.items() if k and isinstance(v, int | float)}
-        for entry in _kept_going(_cif(str(row["cif"]), place, name), place):
-            yield Entry(entry.source, name, entry.crystal, info, entry.error, entry.overlapping)
+        at = place.at(number)
+        try:
+            texts = {name: _text(row[name] or b"", at.source) for name in others}
+        except BadFile as error:
+            yield Entry(at.source, at.name, None, error=str(error), kind="bad_crystal")
+            continue
+        info = {n: _number_or_text(text) for n, text in texts.items() if text not in _MISSING}
+        yield _csv_entry(
+            row["cif"] or b"", Place(at.source, _id_in(texts) or at.name), info, max_sites
+        )
+
+
+def _csv_entry(cif: bytes, place: Place, info: Mapping[str, Any], max_sites: int) -> Entry:
+    """Return the entry of a row; of several blocks in its CIF, none says which one is meant."""
+    try:
+        found = list(_cif(cif, place, max_sites))
+    except BadFile as error:
+        return Entry(place.source, place.name, None, info, str(error), "bad_crystal")
+    if len(found) > 1:
+        reason = f"its CIF has {len(found)} blocks with sites; expected one"
+        return Entry(place.source, place.name, None, info, reason, "bad_crystal")
+    [one] = found
+    return Entry(place.source, place.name, one.crystal, info, one.error, one.kind, one.overlapping)
+
+
+def _number_or_text(text: str) -> float | str:
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def _id_in(row: Mapping[str, Any]) -> str:  # JSON-like values
+    """Return the id that a row gives itself; empty if it gives none."""
+    found = next((row[name] for name in ID_COLUMNS if row.get(name) not in (None, "")), "")
+    return str(found)
+
+
+_PARSERS: Final[dict[Format, Callable[[bytes, Place, int], Iterator[Entry]]]] = {
+    "cif": _cif,
+    "poscar": _poscar,
+    "xyz": _xyz,
+    "jsonl": _json_lines,
+    "csv": _csv,
+}

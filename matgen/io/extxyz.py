@@ -23,8 +23,11 @@ _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 _DEFAULT_COLUMNS = "species:S:1:pos:R:3"
 
 
-def split_frames(text: str) -> list[list[str]]:
+def split_frames(text: str, *, first: int = 0) -> list[list[str]]:
     """Return the lines of each frame: count, comment, one per site.
+
+    Args:
+        first: Number of the first frame, for messages.
 
     Raises:
         BadFile: no extended XYZ, or cut short; the message says in which frame.
@@ -39,12 +42,13 @@ def split_frames(text: str) -> list[list[str]]:
             continue
         if not lines[start].strip().isdigit():
             raise BadFile(
-                f"frame {len(frames)} begins with {lines[start][:40]!r}; expected a number of sites"
+                f"frame {first + len(frames)} begins with {lines[start][:40]!r}; expected a number "
+                "of sites"
             )
         end = start + int(lines[start]) + 2
         frame = lines[start:end]
         if len(frame) < end - start or (len(frame) > 2 and not frame[-1].strip()):
-            raise BadFile(f"the file ends within frame {len(frames)}; it is truncated")
+            raise BadFile(f"the file ends within frame {first + len(frames)}; it is truncated")
         frames.append(frame)
         start = end
     return frames

@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.elements import atomic_number
-from matgen.errors import BadCrystal, BadFile
+from matgen.errors import BadCrystal, BadFile, OutsideRange
 from matgen.records import Crystal
 
 
-def read_poscar(text: str) -> Crystal:
+def read_poscar(text: str, *, max_sites: int) -> Crystal:
     """Return the crystal of a VASP 5 or 6 POSCAR, direct or Cartesian.
 
     Raises:
         BadCrystal: it names no elements, or unknown ones.
         BadFile: no POSCAR, or cut short.
+        OutsideRange: it has more sites than ``max_sites``.
     """
     lines = text.splitlines()
     if len(lines) < 8:
@@ -30,6 +31,9 @@ def read_poscar(text: str) -> Crystal:
     counts = lines[6].split()
     if len(counts) != len(names) or not all(count.isdigit() for count in counts):
         raise BadFile(f"the POSCAR has counts {lines[6].strip()!r} for {lines[5].strip()!r}")
+    n_sites = sum(int(count) for count in counts)
+    if n_sites > max_sites:
+        raise OutsideRange(f"the cell has {n_sites} sites; at most {max_sites} are read")
     # VASP 6 appends the potential: Mg_pv/f474ac0d.
     kinds = [atomic_number(name.split("/")[0].split("_")[0]) for name in names]
     numbers = np.repeat(kinds, [int(count) for count in counts]).astype(np.int64)

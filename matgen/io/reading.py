@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from matgen.errors import BadCrystal
-from matgen.io.entries import Entry, entries, manifest_of
+from matgen.errors import BadCrystal, BadFile
+from matgen.io.entries import MAX_SITES, Entry
+from matgen.io.formats import MANIFEST, is_zip
+from matgen.io.sources import entries
+from matgen.io.unpacking import open_zip, read_member
 from matgen.records import PropertyValue, Record, Sample, Skipped
 
 
 def read_crystals(
-    path: Path, *, on_skip: Callable[[Skipped], None] | None = None
+    path: Path,
+    *,
+    on_skip: Callable[[Skipped], None] | None = None,
+    max_sites: int = MAX_SITES,
 ) -> Iterator[Record]:
-    """Yield the crystals of a file, folder or zip in natural order, with their properties.
+    """Yield the crystals of a file, folder or archive in natural order, with their properties.
 
     Args:
         path: CIF, extended XYZ, POSCAR, JSON lines, Parquet, csv with a ``cif`` column (plain or
-            gzipped), a zip or a folder of these.
+            gzipped), a zip, a tar or a folder of these.
         on_skip: Called for every entry that is no crystal; without it such an entry raises.
+        max_sites: A cell with more sites is such an entry.
 
     Raises:
         BadFile: the file as a whole cannot be read.
         BadCrystal: an entry is no crystal we can work with, and nobody asked to skip it.
     """
-    for entry in entries(path):
+    for entry in entries(path, max_sites=max_sites):
         if entry.crystal is None and not entry.error:
             continue  # tells how many samples were asked for, and is none itself
         if entry.crystal is None:
@@ -47,7 +55,7 @@ def read_samples(path: Path) -> tuple[list[Sample], int]:
     Raises:
         BadFile: the file as a whole cannot be read.
     """
-    manifest = manifest_of(path)
+    manifest = _manifest_of(path)
     if manifest is not None:
         return _with_manifest(path, manifest)
     read = list(entries(path))
@@ -60,6 +68,21 @@ def read_samples(path: Path) -> tuple[list[Sample], int]:
         # Two files joined into one: their indices clash, their order is all there is.
         samples = [_sample(entry, number, renumber=True) for number, entry in enumerate(read)]
     return sorted(samples, key=lambda sample: sample.index), asked
+
+
+def _manifest_of(path: Path) -> list[dict[str, Any]] | None:  # JSON values
+    """Return the manifest of a folder or zip that we wrote, None where there is none."""
+    text = None
+    if path.is_dir() and (path / MANIFEST).exists():
+        text = (path / MANIFEST).read_text(encoding="utf-8")
+    elif is_zip(path.name) and path.exists():
+        with open_zip(path) as archive:
+            if MANIFEST in archive.namelist():
+                text = read_member(archive, archive.getinfo(MANIFEST)).decode()
+    try:
+        return None if text is None else [json.loads(line) for line in text.splitlines() if line]
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path}: its {MANIFEST} is damaged: {error}") from None
 
 
 def _with_manifest(path: Path, manifest: list[dict[str, Any]]) -> tuple[list[Sample], int]:

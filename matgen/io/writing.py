@@ -12,8 +12,8 @@ from typing import Protocol
 
 from matgen.atomic import replacing, replacing_folder
 from matgen.errors import BadOptions
-from matgen.io.entries import MANIFEST
 from matgen.io.extxyz import empty_frame, frame_text
+from matgen.io.formats import MANIFEST
 from matgen.records import Crystal, PropertyValue, Sample
 
 FORMATS = ".extxyz, .xyz, .jsonl, .cif (one crystal), .zip (of CIFs), or a folder (no suffix)"
