@@ -126,6 +126,21 @@ def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> Tra
         raise BadOptions(f"training.{where}: {first['msg'].lower()} (settings: {known})") from None
 
 
+def resolve_dataset(catalog: Catalog, name: str, settings: Sequence[str] = ()) -> DatasetSource:
+    """Return the dataset that a name, a path, or several joined by ``+`` stand for.
+
+    Args:
+        settings: ``dataset.SETTING=VALUE`` texts.
+
+    Raises:
+        UnknownName, BadFile, BadOptions: one sentence that says what to do.
+    """
+    taken = _Settings(parse_settings(settings))
+    dataset = _dataset(catalog, name, taken.take("dataset"))
+    taken.refuse_rest("dataset")
+    return dataset
+
+
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:  # values of any TOML type
     """Return ``{"backbone.layers": 6}`` of ``["backbone.layers=6"]``; a bare word is a text."""
     settings: dict[str, Any] = {}

@@ -40,6 +40,11 @@ class DatasetSource(Component):
         return {name: (LabelSource(self.name),) for name in self.units}
 
     @property
+    def licence(self) -> str:
+        """Under what its crystals may be used, as "CC BY 4.0"; empty where nobody said."""
+        return ""
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """Splits that the dataset has; ``train`` always."""
         return ("train", "val")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from matgen import DatasetSource, Record
 from matgen.io.crystal_table import CrystalTable
-from matgen.records import PropertyValue, Skipped
+from matgen.records import LabelSource, PropertyValue, Skipped
 from matgen.roles.dataset import Split
 from matgen.units import CANONICAL_UNITS
 from matgen_datasets.materials import DATA, file_digest, material_keys, numbers_column
@@ -37,6 +37,16 @@ class Jarvis(DatasetSource):
     def units(self) -> Mapping[str, str]:
         """Units of magnetic density and gap; every row has both."""
         return {name: CANONICAL_UNITS[name] for name in PROPERTIES}
+
+    @property
+    def label_sources(self) -> Mapping[str, tuple[LabelSource, ...]]:
+        """JARVIS-DFT."""
+        return {name: (LabelSource(self.name, "OptB88vdW"),) for name in PROPERTIES}
+
+    @property
+    def licence(self) -> str:
+        """As work of the National Institute of Standards and Technology."""
+        return "public domain"
 
     def records(
         self, split: Split, *, on_skip: Callable[[Skipped], None] | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from matgen import DatasetSource, Record
 from matgen.io.crystal_table import CrystalTable
-from matgen.records import PropertyValue, Skipped
+from matgen.records import LabelSource, PropertyValue, Skipped
 from matgen.roles.dataset import Split
 from matgen.units import CANONICAL_UNITS
 from matgen_datasets.materials import (
@@ -28,6 +28,12 @@ LEGACY_EV_PER_ATOM = 0.15
 """Labels of source mp2019 are on another correction scale, tens of meV off: kept only above this,
 where that matters little."""
 PROPERTIES = ("band_gap", "energy_above_hull", "formation_energy_per_atom", "space_group")
+FUNCTIONALS = {
+    "band_gap": "PBE, PBE+U",
+    "energy_above_hull": "PBE, PBE+U, MP2020-corrected",
+    "formation_energy_per_atom": "PBE, PBE+U, MP2020-corrected",
+    "space_group": "",
+}
 _RULES = "1"
 """Raised whenever the choice, labels or order of the rows change with the same file."""
 
@@ -54,6 +60,16 @@ class MpLe20(DatasetSource):
     def units(self) -> Mapping[str, str]:
         """Units of the four properties; any may be missing."""
         return {name: CANONICAL_UNITS[name] for name in PROPERTIES}
+
+    @property
+    def label_sources(self) -> Mapping[str, tuple[LabelSource, ...]]:
+        """The Materials Project; space groups are those of its crystals, found with spglib."""
+        return {name: (LabelSource(self.name, FUNCTIONALS[name]),) for name in PROPERTIES}
+
+    @property
+    def licence(self) -> str:
+        """As the Materials Project gives its data."""
+        return "CC BY 4.0"
 
     @property
     def reduced(self) -> bool:
