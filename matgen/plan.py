@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from matgen.data.imported_folder import DESCRIPTION
 from matgen.errors import BadFile, BadOptions, UnknownName
 from matgen.model_spec import ModelSpec
 from matgen.roles.backbone import Backbone
@@ -382,7 +383,8 @@ def _dataset(
     given = dict(fields)
     if _is_path(catalog, chosen):
         given = {"path": chosen, **given}
-        chosen = catalog.choices.default("dataset_of_files")
+        is_import = (Path(chosen) / DESCRIPTION).exists()
+        chosen = catalog.choices.default("dataset_of_imports" if is_import else "dataset_of_files")
     if columns and "column_units" in catalog.get("dataset", chosen).model_fields:
         given["column_units"] = {**dict(columns), **given.get("column_units", {})}
     dataset = catalog.build("dataset", chosen, given)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 @hookimpl
 def matgen_datasets() -> list[type[DatasetSource]]:
     from matgen_datasets.files import Files
+    from matgen_datasets.imported import Imported
     from matgen_datasets.jarvis import Jarvis
     from matgen_datasets.mp_le20 import MpLe20
 
-    return [MpLe20, Jarvis, Files]
+    return [MpLe20, Jarvis, Files, Imported]
