@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -110,8 +110,12 @@ class Condition(Component):
         del value, others
         return ""
 
-    def fitted(self, values: Sequence[PropertyValue]) -> Condition:
-        """Return this condition with settings that depend on the training values filled in."""
+    def fitted(self, values: Iterable[PropertyValue]) -> Condition:
+        """Return this condition with settings that depend on the training values filled in.
+
+        Args:
+            values: All that are known, once through: there may be millions.
+        """
         del values
         return self
 

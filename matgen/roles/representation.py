@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -152,6 +152,56 @@ class Representation(Component):
             OutsideRange: the representation cannot hold this crystal.
         """
 
+    def encode_batch(
+        self,
+        crystals: Sequence[Crystal],
+        ordering: Ordering,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Tokens | CrystalError]:
+        """Return sequence or reason for each crystal; override where a batch is faster.
+
+        Args:
+            crystals: As ``encode`` takes them.
+            ordering: Order of the items.
+            rngs: One per crystal.
+        """
+        encoded: list[Tokens | CrystalError] = []
+        for crystal, rng in zip(crystals, rngs, strict=True):
+            try:
+                encoded.append(self.encode(crystal, ordering, rng))
+            except CrystalError as error:
+                encoded.append(error)
+        return encoded
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether ``redescribed`` draws another description in each epoch (augmentation)."""
+        return False
+
+    def redescribed(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
+        """Return an equal crystal described otherwise, as one epoch of training should see it.
+
+        Args:
+            crystal: As ``decode`` gives it: on the grid, and it stays there.
+            rng: The crystal's own stream of this epoch.
+        """
+        del rng
+        return crystal
+
+    @property
+    def unfitted(self) -> bool:
+        """Whether settings are still to be chosen from the training crystals, by ``fitted``."""
+        return False
+
+    def fitted(self, crystals: Iterable[Crystal]) -> Representation:
+        """Return this representation with what depends on the training crystals filled in."""
+        del crystals
+        return self
+
+    def answers(self, asked: Representation) -> bool:
+        """Whether data written by this representation is what ``asked`` asks for."""
+        return self == asked
+
     @abstractmethod
     def decode(self, tokens: Tokens) -> Crystal:
         """Return the crystal of a whole sequence, sites in the order written.
@@ -189,3 +239,7 @@ class Representation(Component):
     @abstractmethod
     def position_kinds(self, tokens: Tokens) -> NDArray[np.int64]:
         """Return (L,) int64 indices into the grammar's ``kind_names``, one per position."""
+
+    def position_kinds_batch(self, sequences: Sequence[Tokens]) -> NDArray[np.int64]:
+        """Return the kinds of several sequences, one after another; override where it is faster."""
+        return np.concatenate([self.position_kinds(tokens) for tokens in sequences])

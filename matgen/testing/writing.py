@@ -73,8 +73,9 @@ def check_representation(
 
     Decoding what was encoded gives the crystal within half a bin, in the order of the permutation;
     encoding that again gives the same tokens; sequences fit the vocabulary and ``max_tokens``;
-    kinds of positions are those of the grammar. A crystal may be refused with ``OutsideRange``,
-    but not every one. Whether grammar and decoder agree is for ``check_grammar``.
+    kinds of positions are those of the grammar. Batches give what one by one gives; what an epoch
+    describes otherwise stays on the grid. A crystal may be refused with ``OutsideRange``, but not
+    every one. Whether grammar and decoder agree is for ``check_grammar``.
 
     Args:
         representation: What to check.
@@ -100,6 +101,8 @@ def check_representation(
             raise broken(representation, "encode leaves the crystal as it was")
         _check_sequence(representation, vocabulary, tokens)
         _check_round_trip(representation, ordering, crystal, tokens, half_bin or HalfBin())
+        _check_redescribed(representation, tokens)
+    _check_batches(representation, ordering, crystals or hostile_crystals())
     if not n_held:
         raise broken(
             representation, "at least one crystal can be encoded", "pass crystals= that it holds"
@@ -221,6 +224,67 @@ def _check_round_trip(
         np.asarray(again.values), tokens.values, equal_nan=True
     ):
         raise broken(representation, "encoding what was decoded gives the same values")
+
+
+def _check_redescribed(representation: Representation, tokens: Tokens) -> None:
+    """Check that another description of a decoded crystal is one, and reads back as it is."""
+    rng = np.random.default_rng(0)
+    told = representation.redescribed(representation.decode(tokens), rng)
+    again = representation.encode(told, AsGiven(), rng)
+    if len(again) != len(tokens):
+        raise broken(representation, "another description is as long", f"{len(again)} tokens")
+    if not _same_sites(representation.items(told), representation.decode(again)):
+        raise broken(representation, "another description stays on the grid")
+
+
+def _check_batches(
+    representation: Representation, ordering: Ordering, crystals: Sequence[Crystal]
+) -> None:
+    """Check that batches encode, decode and name kinds as one by one does, refusals included."""
+
+    def streams() -> list[np.random.Generator]:
+        return [np.random.default_rng(i) for i in range(len(crystals))]
+
+    together = representation.encode_batch(crystals, ordering, streams())
+    if len(together) != len(crystals):
+        raise broken(representation, "encode_batch gives one outcome per crystal", len(together))
+    whole: list[Tokens] = []
+    for crystal, rng, outcome in zip(crystals, streams(), together, strict=True):
+        try:
+            alone: Tokens | None = representation.encode(crystal, ordering, rng)
+        except OutsideRange:
+            alone = None
+        if (alone is None) != isinstance(outcome, CrystalError):
+            raise broken(representation, "encode_batch holds what encode holds", str(outcome))
+        if alone is None or isinstance(outcome, CrystalError):
+            continue
+        if not _same_tokens(alone, outcome):
+            raise broken(representation, "encode_batch writes what encode writes")
+        whole.append(alone)
+    spoilt = [Tokens(t.ids[:-1], None if t.values is None else t.values[:-1]) for t in whole]
+    decoded = representation.decode_batch([*whole, *spoilt])
+    for tokens, crystal_or_error in zip(whole, decoded, strict=False):
+        if isinstance(crystal_or_error, CrystalError):
+            raise broken(representation, "decode_batch reads what decode reads")
+        expected = representation.decode(tokens)
+        if not _same_sites(expected, crystal_or_error) or not np.allclose(
+            expected.lattice, crystal_or_error.lattice, rtol=0.0, atol=1e-9
+        ):
+            raise broken(representation, "decode_batch reads what decode reads")
+    if not all(isinstance(outcome, CrystalError) for outcome in decoded[len(whole) :]):
+        raise broken(representation, "decode_batch refuses what is cut short")
+    if whole:
+        kinds = np.concatenate([representation.position_kinds(tokens) for tokens in whole])
+        if not np.array_equal(kinds, representation.position_kinds_batch(whole)):
+            raise broken(representation, "kinds of a batch are those of its sequences")
+
+
+def _same_tokens(one: Tokens, other: Tokens) -> bool:
+    if not np.array_equal(one.ids, other.ids):
+        return False
+    if one.values is None or other.values is None:
+        return one.values is other.values
+    return np.array_equal(one.values, other.values)
 
 
 def _walked_kinds(representation: Representation, tokens: Tokens) -> NDArray[np.int64]:

@@ -5,15 +5,17 @@ Source: Materium, arXiv:2512.07486, section on tokenisation. 4N + 10 tokens for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from matgen import Crystal, Representation, Tokens, Vocabulary, elements
-from matgen.errors import OutsideRange, Undecodable
+from matgen.errors import BadOptions, CrystalError, Undecodable
+from matgen_materium import atoms_batch
 from matgen_materium.bins import Bins, named_bins
 from matgen_materium.cells import (
     MINIMUM_SQUARED_SHAPE,
@@ -30,8 +32,13 @@ SPECIALS = ("[SOS]", "[EOS]", "[ATOMS]", "[LATTICE]")
 SOS, EOS, ATOMS, LATTICE = range(4)
 HEAVIEST = 103
 """Largest atomic number with species tokens (Lr)."""
+_WIDEST_STATE = 15
+"""Larger than any tabulated oxidation state, either sign."""
 KIND_NAMES = ("special", "element", "coordinate", "lattice")
 SPECIAL, ELEMENT, COORDINATE, LATTICE_PARAMETER = range(4)
+
+Count = TypeVar("Count", int, NDArray[np.int64])
+"""A number of sites, or many."""
 
 
 class Atoms(Representation):
@@ -48,6 +55,11 @@ class Atoms(Representation):
     """Order inside a site. The paper saw no significant difference."""
     lattice: Literal["last", "first"] = "last"
     """Where the cell is written; ``first`` lets distances be known while sites are placed."""
+    lattice_range: Literal["fixed", "dataset", "fitted"] = "fixed"
+    """``dataset``: grids as long as the training crystals need, at the steps of ``bins``; they are
+    then ``fitted``, and part of the vocabulary."""
+    origins: Literal["canonical", "random"] = "canonical"
+    """``random``: each epoch moves a crystal's origin to another point of the grid."""
 
     @property
     def max_tokens(self) -> int:
@@ -94,8 +106,25 @@ class Atoms(Representation):
         return len(SPECIALS) + len(self.species)
 
     @cached_property
-    def _species_ids(self) -> dict[tuple[int, int], int]:
-        return {pair: self.first_species + i for i, pair in enumerate(self.species)}
+    def species_pairs(self) -> NDArray[np.int64]:
+        """(S, 2) ``species`` as an array."""
+        return np.array(self.species, dtype=np.int64)
+
+    def species_ids(
+        self, numbers: NDArray[np.int64], states: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the species token of each atomic number and oxidation state, -1 where none is."""
+        inside = (numbers <= HEAVIEST) & (abs(states) <= _WIDEST_STATE)
+        row, column = np.where(inside, (numbers, states + _WIDEST_STATE), 0)
+        ids: NDArray[np.int64] = self._species_table[row, column]
+        return ids
+
+    @cached_property
+    def _species_table(self) -> NDArray[np.int64]:
+        table = np.full((HEAVIEST + 1, 2 * _WIDEST_STATE + 1), -1, dtype=np.int64)
+        numbers, states = self.species_pairs.T
+        table[numbers, states + _WIDEST_STATE] = self.first_species + np.arange(len(numbers))
+        return table
 
     def grammar(self) -> AtomsGrammar:
         """Return the language as a table-driven state machine."""
@@ -115,22 +144,58 @@ class Atoms(Representation):
             OutsideRange: too many sites, a lattice parameter off its grid, a species without a
                 token, or no oxidation states.
         """
-        if crystal.n_sites > self.max_sites:
-            raise OutsideRange(
-                f"{crystal.n_sites} sites, the representation holds {self.max_sites}"
+        [encoded] = self.encode_batch([crystal], ordering, [rng])
+        if isinstance(encoded, CrystalError):
+            raise encoded
+        return encoded
+
+    def encode_batch(
+        self,
+        crystals: Sequence[Crystal],
+        ordering: Ordering,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Tokens | CrystalError]:
+        """Return sequence or reason for each crystal, with arrays instead of a loop over sites."""
+        return atoms_batch.encode_batch(self, crystals, ordering, rngs)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether each epoch shifts the origin."""
+        return self.origins == "random"
+
+    def redescribed(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
+        """Return the crystal with its origin moved by whole points of the grid, if asked to."""
+        if self.origins == "canonical":
+            return crystal
+        n = self.bins.n_coordinate
+        points = self.bins.quantise_frac(crystal.frac) + rng.integers(n, size=3)
+        frac = self.bins.frac(points % n)
+        return Crystal(crystal.lattice, frac, crystal.numbers, crystal.oxidation)
+
+    @property
+    def unfitted(self) -> bool:
+        """Whether the grids of the lattice are to be taken from the training crystals."""
+        return self.lattice_range == "dataset"
+
+    def fitted(self, crystals: Iterable[Crystal]) -> Atoms:
+        """Return the representation with grids that just hold the crystals' lattices."""
+        lowest, highest = np.full(6, np.inf), np.full(6, -np.inf)
+        for crystal in crystals:
+            if crystal.n_sites <= self.max_sites:
+                parameters = lattice_parameters(crystal.lattice)
+                lowest, highest = np.minimum(lowest, parameters), np.maximum(highest, parameters)
+        if not np.isfinite(lowest).all():
+            raise BadOptions(
+                f"no training crystal has at most {self.max_sites} sites to fit a lattice grid to"
             )
-        lattice = self.bins.quantise_lattice(lattice_parameters(crystal.lattice))
-        self._check_shape(lattice)
-        items = self.items(crystal)
-        sites = items.take(ordering.permutation(items, rng))
-        site_tokens = np.empty((sites.n_sites, 4), dtype=np.int64)
-        place = self._site_columns
-        site_tokens[:, place[0]] = self._species_of(sites)
-        site_tokens[:, place[1:]] = self.first_bin + self.bins.quantise_frac(sites.frac)
-        cell = [LATTICE, *(self.first_bin + lattice)]
-        atoms = [ATOMS, *site_tokens.ravel()]
-        body = [*cell, *atoms] if self.lattice == "first" else [*atoms, *cell]
-        return Tokens(np.array([SOS, *body, EOS], dtype=np.int64))
+        bins = self.bins.over(lowest, highest)
+        return self.model_copy(update={"bins": bins, "lattice_range": "fitted"})
+
+    def answers(self, asked: Representation) -> bool:
+        """Whether this is what was asked for, or became it by fitting."""
+        if isinstance(asked, Atoms) and asked.unfitted and self.lattice_range == "fitted":
+            return self.model_copy(update={"bins": asked.bins, "lattice_range": "dataset"}) == asked
+        return self == asked
 
     def decode(self, tokens: Tokens) -> Crystal:
         """Return the crystal, sites as written, lattice vectors with a along x.
@@ -143,7 +208,7 @@ class Atoms(Representation):
         if rest or not 1 <= n_sites <= self.max_sites:
             raise Undecodable(f"{len(ids)} tokens are not 4N + 10 for 1 to {self.max_sites} sites")
         kinds = self.position_kinds(tokens)
-        first_lattice, first_site = self._places(n_sites)
+        first_lattice, first_site = self.places(n_sites)
         expected = np.full(len(ids), -1)
         expected[[0, -1]] = SOS, EOS
         expected[first_lattice - 1], expected[first_site - 1] = LATTICE, ATOMS
@@ -156,24 +221,36 @@ class Atoms(Representation):
         if not good.all():
             at = int(np.argmin(good))
             raise Undecodable(f"token {int(ids[at])} at position {at} leaves the language")
-        place = self._site_columns
+        place = self.site_columns
         coordinates = site_ids[:, place[1:]] - self.first_bin
         lattice = ids[first_lattice : first_lattice + 6] - self.first_bin
         if (coordinates >= self.bins.n_coordinate).any():
             raise Undecodable("a coordinate token is no coordinate bin")
         if any(k >= grid.n for k, grid in zip(lattice, self.bins.lattice, strict=True)):
             raise Undecodable("a lattice token lies past the end of its grid")
-        try:
-            self._check_shape(lattice)
-        except OutsideRange as error:
-            raise Undecodable(str(error)) from None
-        species = np.array(self.species, dtype=np.int64)[site_ids[:, place[0]] - self.first_species]
+        parameters = self.bins.parameters(lattice)
+        if squared_shape(*np.cos(np.radians(parameters[3:]))) < MINIMUM_SQUARED_SHAPE:
+            told = ", ".join(f"{angle:g}" for angle in parameters[3:])
+            raise Undecodable(f"angles {told} make a flat cell or none")
+        species = self.species_pairs[site_ids[:, place[0]] - self.first_species]
         return Crystal(
-            lattice_vectors(self.bins.parameters(lattice)),
-            self.bins.frac(coordinates),
-            species[:, 0],
-            species[:, 1],
+            lattice_vectors(parameters), self.bins.frac(coordinates), species[:, 0], species[:, 1]
         )
+
+    def decode_batch(self, sequences: Sequence[Tokens]) -> list[Crystal | CrystalError]:
+        """Return crystal or reason for each sequence, whole sentences all at once."""
+        whole = atoms_batch.decode_batch(self, sequences)
+        return [
+            self._fault(tokens) if crystal is None else crystal
+            for tokens, crystal in zip(sequences, whole, strict=True)
+        ]
+
+    def _fault(self, tokens: Tokens) -> CrystalError:
+        try:
+            self.decode(tokens)
+        except CrystalError as error:
+            return error
+        raise AssertionError("decode accepts what decode_batch refused")
 
     def position_kinds(self, tokens: Tokens) -> NDArray[np.int64]:
         """Return special, element, coordinate or lattice for each position of a whole sequence.
@@ -181,42 +258,41 @@ class Atoms(Representation):
         The token that ends the sites is chosen where the next site could begin, and counts as
         that position's kind.
         """
-        n_sites = (len(tokens) - 10) // 4
-        first_lattice, first_site = self._places(n_sites)
-        kinds = np.full(len(tokens), SPECIAL, dtype=np.int64)
-        site = np.full(4, COORDINATE)
-        site[self._site_columns[0]] = ELEMENT
-        kinds[first_site : first_site + 4 * n_sites] = np.tile(site, n_sites)
-        kinds[first_lattice : first_lattice + 6] = LATTICE_PARAMETER
-        kinds[first_site + 4 * n_sites] = site[0]
-        return kinds
+        return self._kinds((len(tokens) - 10) // 4).copy()
+
+    def position_kinds_batch(self, sequences: Sequence[Tokens]) -> NDArray[np.int64]:
+        """Return the kinds of several sequences; they depend on the number of sites alone."""
+        return np.concatenate([self._kinds((len(tokens) - 10) // 4) for tokens in sequences])
+
+    def _kinds(self, n_sites: int) -> NDArray[np.int64]:
+        """Return the kinds of a sequence, remembered; not to be changed."""
+        if n_sites not in self._kinds_by_size:
+            first_lattice, first_site = self.places(n_sites)
+            kinds = np.full(4 * n_sites + 10, SPECIAL, dtype=np.int64)
+            site = np.full(4, COORDINATE)
+            site[self.site_columns[0]] = ELEMENT
+            kinds[first_site : first_site + 4 * n_sites] = np.tile(site, n_sites)
+            kinds[first_lattice : first_lattice + 6] = LATTICE_PARAMETER
+            kinds[first_site + 4 * n_sites] = site[0]
+            self._kinds_by_size[n_sites] = kinds
+        return self._kinds_by_size[n_sites]
+
+    @cached_property
+    def _kinds_by_size(self) -> dict[int, NDArray[np.int64]]:
+        return {}
 
     @property
-    def _site_columns(self) -> list[int]:
+    def site_columns(self) -> list[int]:
         """Columns of species, x, y, z among the four tokens of a site."""
         return [0, 1, 2, 3] if self.inner == "species_first" else [3, 0, 1, 2]
 
-    def _places(self, n_sites: int) -> tuple[int, int]:
-        """Positions of the first lattice parameter and of the first site token."""
+    @property
+    def frame_ids(self) -> NDArray[np.int64]:
+        """(4,) ids of start, cell marker, sites marker, end."""
+        return np.array([SOS, LATTICE, ATOMS, EOS], dtype=np.int64)
+
+    def places(self, n_sites: Count) -> tuple[Count, Count]:
+        """Return the positions of the first lattice parameter and of the first site token."""
         if self.lattice == "first":
-            return 2, 9
-        return 2 + 4 * n_sites + 1, 2
-
-    def _species_of(self, sites: Crystal) -> list[int]:
-        if sites.oxidation is None:
-            raise OutsideRange("the crystal has no oxidation states; assign them before encoding")
-        pairs = zip(sites.numbers.tolist(), sites.oxidation.tolist(), strict=True)
-        try:
-            return [self._species_ids[pair] for pair in pairs]
-        except KeyError as error:
-            number, state = error.args[0]
-            raise OutsideRange(
-                f"no token for atomic number {number} in oxidation state {state:+d}"
-            ) from None
-
-    def _check_shape(self, lattice: NDArray[np.int64]) -> None:
-        angles = self.bins.parameters(lattice)[3:]
-        shape = squared_shape(*np.cos(np.radians(angles)))
-        if shape < MINIMUM_SQUARED_SHAPE:
-            told = ", ".join(f"{angle:g}" for angle in angles)
-            raise OutsideRange(f"angles {told} make a flat cell or none")
+            return 0 * n_sites + 2, 0 * n_sites + 9
+        return 4 * n_sites + 3, 0 * n_sites + 2

@@ -97,23 +97,52 @@ class Bins(BaseModel):
         """Return the fractional coordinates of bins, in [0, 1)."""
         return bins / self.n_coordinate
 
-    def quantise_lattice(self, parameters: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the (6,) bins of a, b, c, alpha, beta, gamma.
+    def lattice_bins(
+        self, parameters: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the (…, 6) bins of a, b, c, alpha, beta, gamma, and which lie on their grids.
 
-        Raises:
-            OutsideRange: a parameter leaves its grid by more than half a step, unless clipping.
+        A parameter lies on its grid up to half a step beyond its ends, or anywhere if clipping.
+        Bins of others are the nearest end.
         """
         lowest, step, last = self._columns()
         bins = np.rint((parameters - lowest) / step).astype(np.int64)
         inside = (bins >= 0) & (bins <= last)
-        if self.outside == "drop" and not inside.all():
-            worst = int(np.argmin(inside))
-            grid = self.lattice[worst]
-            raise OutsideRange(
-                f"{PARAMETERS[worst]} = {parameters[worst]:.3f} is outside the grid "
-                f"{grid.lowest:g} to {grid.highest:g}"
-            )
-        return np.clip(bins, 0, last)
+        if self.outside == "clip":
+            inside = np.ones_like(inside)
+        return np.clip(bins, 0, last), inside
+
+    def outside_range(
+        self, parameters: NDArray[np.float64], inside: NDArray[np.bool_]
+    ) -> OutsideRange:
+        """Return what is wrong with (6,) parameters that are not all inside."""
+        worst = int(np.argmin(inside))
+        grid = self.lattice[worst]
+        return OutsideRange(
+            f"{PARAMETERS[worst]} = {parameters[worst]:.3f} is outside the grid "
+            f"{grid.lowest:g} to {grid.highest:g}"
+        )
+
+    def over(self, lowest: NDArray[np.float64], highest: NDArray[np.float64]) -> Bins:
+        """Return bins with as many points whose grids just hold these (6,) ranges.
+
+        One grid serves the three lengths. Steps stay as fine as they are or become finer; where the
+        ranges need more points at the present step, there are more points.
+        """
+        grids = []
+        for i, grid in enumerate(self.lattice):
+            # Lengths share a grid, so that equal ones share a token; likewise the angles.
+            same = slice(0, 3) if i < 3 else slice(3, 6)
+            first = np.floor((lowest[same].min() - grid.lowest) / grid.step)
+            last = np.ceil((highest[same].max() - grid.lowest) / grid.step)
+            start = round(float(grid.lowest + grid.step * first), 9)
+            grids.append(Grid(lowest=start, step=grid.step, n=int(max(last - first, 1)) + 1))
+        return self.model_copy(update={"lattice": tuple(grids)})
+
+    @property
+    def n_lattice(self) -> NDArray[np.int64]:
+        """(6,) number of points of each lattice parameter."""
+        return np.array([grid.n for grid in self.lattice], dtype=np.int64)
 
     def parameters(self, bins: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the (…, 6) lattice parameters of (…, 6) bins."""

@@ -14,30 +14,32 @@ too, and every cell that passes decodes to a proper volume."""
 
 
 def lattice_parameters(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (6,) a, b, c in Å and alpha, beta, gamma in degrees of (3, 3) row vectors."""
-    lengths = np.sqrt((lattice**2).sum(axis=1))
-    a, b, c = lattice / lengths[:, None]
-    cosines = np.array([b @ c, a @ c, a @ b])
-    return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))])
+    """Return (…, 6) a, b, c in Å and alpha, beta, gamma in degrees of (…, 3, 3) row vectors."""
+    lengths = np.sqrt((lattice**2).sum(axis=-1))
+    unit = lattice / lengths[..., None]
+    following = unit[..., [1, 0, 0], :], unit[..., [2, 2, 1], :]
+    cosines = (following[0] * following[1]).sum(axis=-1)
+    angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+    return np.concatenate([lengths, angles], axis=-1)
 
 
 def lattice_vectors(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (3, 3) row vectors, right-handed, a along x and b in the xy plane.
+    """Return (…, 3, 3) row vectors of (…, 6) parameters, right-handed, a along x and b in xy.
 
     Cosines of 60, 90 and 120 degrees are exact, so special angles stay special.
     """
-    a, b, c = parameters[:3]
-    cos_alpha, cos_beta, cos_gamma = _cosines(parameters[3:])
+    a, b, c = np.moveaxis(parameters[..., :3], -1, 0)
+    cos_alpha, cos_beta, cos_gamma = np.moveaxis(_cosines(parameters[..., 3:]), -1, 0)
     sin_gamma = np.sqrt(1.0 - cos_gamma**2)
     c_y = (cos_alpha - cos_beta * cos_gamma) / sin_gamma
-    c_z = np.sqrt(max(1.0 - cos_beta**2 - c_y**2, 0.0))
-    return np.array(
-        [
-            [a, 0.0, 0.0],
-            [b * cos_gamma, b * sin_gamma, 0.0],
-            [c * cos_beta, c * c_y, c * c_z],
-        ]
-    )
+    c_z = np.sqrt(np.maximum(1.0 - cos_beta**2 - c_y**2, 0.0))
+    zero = np.zeros_like(a)
+    rows = [
+        np.stack([a, zero, zero], axis=-1),
+        np.stack([b * cos_gamma, b * sin_gamma, zero], axis=-1),
+        np.stack([c * cos_beta, c * c_y, c * c_z], axis=-1),
+    ]
+    return np.stack(rows, axis=-2)
 
 
 def squared_shape(

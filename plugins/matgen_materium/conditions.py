@@ -6,9 +6,10 @@ Source: Materium, arXiv:2512.07486: log(x + 10⁻³) for band gap and magnetic d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from matgen import Condition, Crystal, ScalarCondition
@@ -211,12 +212,10 @@ class Column(ScalarCondition):
         """Return the standardised value."""
         return float((value - self.centre) / self.scale)
 
-    def fitted(self, values: Sequence[PropertyValue]) -> Column:
+    def fitted(self, values: Iterable[PropertyValue]) -> Column:
         """Return the condition with mean and standard deviation of the training values."""
-        numbers = [float(value) for value in values]
-        if not numbers:
+        numbers = np.fromiter((float(value) for value in values), dtype=np.float64)
+        if not len(numbers):
             raise BadOptions(f"no training row has a value for {self.title!r}")
-        centre = sum(numbers) / len(numbers)
-        variance = sum((number - centre) ** 2 for number in numbers) / len(numbers)
-        scale = math.sqrt(variance) or 1.0
-        return self.model_copy(update={"centre": centre, "scale": scale})
+        scale = float(numbers.std()) or 1.0
+        return self.model_copy(update={"centre": float(numbers.mean()), "scale": scale})

@@ -118,7 +118,7 @@ class AtomsGrammar(Grammar):
         following[_DONE] = _DONE
         mask[_START, SOS] = mask[_ATOMS, ATOMS] = True
         mask[_LATTICE, LATTICE] = mask[_END, EOS] = True
-        columns = atoms._site_columns  # noqa: SLF001 - one class in two files
+        columns = atoms.site_columns
         species = slice(atoms.first_species, atoms.first_bin)
         coordinates = slice(atoms.first_bin, atoms.first_bin + atoms.bins.n_coordinate)
         for column in range(4):

@@ -28,6 +28,7 @@ from matgen import (
     Tokens,
     testing,
 )
+from matgen.errors import CrystalError
 from matgen.generation.decoder import Request
 from matgen.generation.grammar import TableGrammar
 from matgen.nn.language_model import Cache, Layout
@@ -220,6 +221,48 @@ class HoldsNothing(Cubic):
     max_sites: int = 0
 
 
+class LosesTheLast(Cubic):
+    def encode_batch(self, *args: Any) -> Any:
+        return super().encode_batch(*args)[:-1]
+
+
+class HoldsMoreTogether(Cubic):
+    def encode_batch(self, crystals: Any, ordering: Any, rngs: Any) -> Any:
+        held = super().encode_batch(crystals, ordering, rngs)
+        fine = next(outcome for outcome in held if isinstance(outcome, Tokens))
+        return [fine if isinstance(outcome, CrystalError) else outcome for outcome in held]
+
+
+class WritesOtherwiseTogether(Cubic):
+    def encode_batch(self, crystals: Any, ordering: Any, rngs: Any) -> Any:
+        turned = [Crystal(c.lattice, c.frac[:, ::-1], c.numbers) for c in crystals]
+        return super().encode_batch(turned, ordering, rngs)
+
+
+class ReadsOtherwiseTogether(Cubic):
+    def decode_batch(self, sequences: Any) -> Any:
+        return [
+            Crystal(2 * c.lattice, c.frac, c.numbers) if isinstance(c, Crystal) else c
+            for c in super().decode_batch(sequences)
+        ]
+
+
+class ReadsAnythingTogether(Cubic):
+    def decode_batch(self, sequences: Any) -> Any:
+        read = super().decode_batch(sequences)
+        return [c if isinstance(c, Crystal) else read[0] for c in read]
+
+
+class OtherKindsTogether(Cubic):
+    def position_kinds_batch(self, sequences: Any) -> Any:
+        return 0 * super().position_kinds_batch(sequences)
+
+
+class Repeats(Cubic):
+    def redescribed(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
+        return crystal.take(np.zeros(crystal.n_sites + 1, dtype=np.int64))
+
+
 @pytest.mark.parametrize(
     ("mutant", "law"),
     [
@@ -231,6 +274,13 @@ class HoldsNothing(Cubic):
         (TooLong(), "longer than max_tokens"),
         (OtherKinds(), "position_kinds"),
         (HoldsNothing(), "at least one crystal"),
+        (LosesTheLast(), "one outcome per crystal"),
+        (HoldsMoreTogether(), "holds what encode holds"),
+        (WritesOtherwiseTogether(), "writes what encode writes"),
+        (ReadsOtherwiseTogether(), "reads what decode reads"),
+        (ReadsAnythingTogether(), "refuses what is cut short"),
+        (OtherKindsTogether(), "kinds of a batch"),
+        (Repeats(), "as long"),
     ],
 )
 def test_check_representation_notices(mutant: Cubic, law: str) -> None:

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matgen import Crystal
 from matgen.errors import OutsideRange
+from matgen_materium.atoms import Atoms
 from matgen_materium.bins import Bins
+from matgen_materium.orderings import High
 
 BINS = [Bins(), Bins.paper()]
 
@@ -27,7 +30,7 @@ def test_quantising_twice_changes_nothing(bins: Bins) -> None:
     for parameter, grid in enumerate(bins.lattice):
         column = np.zeros((grid.n, 6), dtype=np.int64)
         column[:, parameter] = np.arange(grid.n)
-        again = np.array([bins.quantise_lattice(row) for row in bins.parameters(column)])
+        again = bins.lattice_bins(bins.parameters(column))[0]
         assert np.array_equal(again, column)
 
 
@@ -40,7 +43,7 @@ def test_special_positions_are_points_of_the_default_grid() -> None:
 def test_sixty_ninety_and_a_hundred_and_twenty_degrees_are_points() -> None:
     bins = Bins()
     parameters = np.array([5.0, 5.0, 5.0, 60.0, 90.0, 120.0])
-    assert np.allclose(bins.parameters(bins.quantise_lattice(parameters)), parameters, atol=1e-9)
+    assert np.allclose(bins.parameters(bins.lattice_bins(parameters)[0]), parameters, atol=1e-9)
 
 
 def test_one_is_the_same_coordinate_as_zero() -> None:
@@ -50,9 +53,30 @@ def test_one_is_the_same_coordinate_as_zero() -> None:
 def test_a_cell_that_is_too_long_is_refused_by_default_and_clipped_on_request() -> None:
     parameters = np.array([5.0, 5.0, 40.0, 90.0, 90.0, 90.0])
     with pytest.raises(OutsideRange, match=r"c = 40\.000"):
-        Bins().quantise_lattice(parameters)
+        Atoms().encode(long_cell(parameters), High(), np.random.default_rng(0))
     clipped = Bins(outside="clip")
-    assert clipped.quantise_lattice(parameters)[2] == clipped.lattice[2].n - 1
+    bins, inside = clipped.lattice_bins(parameters)
+    assert bins[2] == clipped.lattice[2].n - 1
+    assert inside.all()
+    Atoms(bins=clipped).encode(long_cell(parameters), High(), np.random.default_rng(0))
+
+
+def long_cell(parameters: np.ndarray) -> Crystal:
+    zero = np.zeros(1, dtype=np.int64)
+    return Crystal(np.diag(parameters[:3]), np.zeros((1, 3)), zero + 29, zero)
+
+
+def test_grids_over_a_range_hold_its_ends_at_the_same_step_and_one_grid_serves_lengths() -> None:
+    lowest = np.array([2.411, 3.0, 4.0, 59.99, 61.0, 70.0])
+    highest = np.array([9.0, 12.0, 47.813, 110.0, 120.01, 90.0])
+    bins = Bins().over(lowest, highest)
+    assert len(set(bins.lattice[:3])) == len(set(bins.lattice[3:])) == 1
+    for ends in (lowest, highest):
+        places, inside = bins.lattice_bins(ends)
+        assert inside.all()
+        assert (abs(bins.parameters(places) - ends) <= [0.01 + 1e-9] * 3 + [0.03 + 1e-9] * 3).all()
+    special = np.array([4.0, 4.0, 4.0, 60.0, 90.0, 120.0])
+    assert np.allclose(bins.parameters(bins.lattice_bins(special)[0]), special, atol=1e-9)
 
 
 def test_the_paper_has_1024_bins_and_its_own_ranges() -> None:
