@@ -1,38 +1,21 @@
-"""Every supported file as a run of entries, in natural order; a bad entry is one that says why.
-
-Nothing is extracted to disk and nothing is unpickled.
-"""
+"""Entries: one crystal of a file, or what is wrong with it."""
 
 from __future__ import annotations
 
-import csv as python_csv
-import json
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-
-import numpy as np
+from typing import Any, Final, Literal, TypeAlias
 
 from matgen.crystal.checks import check_crystal
 from matgen.crystal.sound import sound_rows
-from matgen.elements import atomic_number
-from matgen.errors import BadCrystal, BadFile, CrystalError, OutsideRange
-from matgen.io.crystal_table import ID_COLUMNS, CrystalTable
-from matgen.io.formats import Format
+from matgen.errors import BadFile, CrystalError, OutsideRange
+from matgen.io.crystal_table import CrystalTable
 from matgen.records import Crystal
-
-if TYPE_CHECKING:
-    from matgen.io.cif_syntax import Block
 
 MAX_SITES: Final = 1000
 """Sites of the largest cell that is read unless somebody asks for more; distances between all pairs
 of 100,000 sites would take 80 GB."""
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "#N/A", "null", "NULL", "None", "none"})
-"""Values of a csv that say that there is none."""
-
 Kind: TypeAlias = Literal["", "unreadable", "bad_crystal", "overlapping_sites", "too_many_sites"]
 """What is wrong with an entry; ``unreadable`` is a whole file, or its rest."""
 
@@ -44,6 +27,7 @@ class Entry:
     Attributes:
         source: File and place in it, for messages.
         name: Its id where the file gives one, else its place below the folder that is read.
+        has_id: Whether ``name`` is an id that the file gives.
         crystal: None where ``error`` says why.
         info: What else the file tells: numbers and texts by name.
         kind: Sort of error.
@@ -58,6 +42,7 @@ class Entry:
     error: str = ""
     kind: Kind = ""
     overlapping: Crystal | None = None
+    has_id: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,8 @@ class Place:
 
     Attributes:
         source: Path as messages give it.
-        name: Path below the folder or archive that is read, for ids.
+        name: Path below the folder or archive that is read, or the id that an entry gives itself.
+        has_id: Whether ``name`` is such an id.
         first: Number of the first entry, where the text is a part of a file.
         is_last: Whether the file ends with this text.
     """
@@ -75,22 +61,17 @@ class Place:
     name: str
     first: int = 0
     is_last: bool = True
+    has_id: bool = False
 
-    def at(self, number: int) -> Place:
-        """Return the place of one entry, counted from the first of this text."""
+    def at(self, number: int, name: str = "") -> Place:
+        """Return the place of one entry, counted from the first of this text.
+
+        Args:
+            name: The id that the entry gives itself, if it does.
+        """
         number += self.first
-        return Place(f"{self.source}#{number}", f"{self.name}#{number}")
-
-
-def parse(kind: Format, data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
-    """Yield the entries of the bytes of a file, or of a part of it that ends where an entry does.
-
-    Raises:
-        BadFile: no file of this format, or cut short; entries before the damage are yielded.
-    """
-    if not data.strip():
-        raise BadFile(f"{place.source} is empty")
-    yield from _PARSERS[kind](data, place, max_sites)
+        where = f"{self.source}#{number}"
+        return Place(where, name or f"{self.name}#{number}", has_id=bool(name))
 
 
 def unreadable(place: Place, error: BadFile) -> Entry:
@@ -104,21 +85,19 @@ def table_entries(table: CrystalTable, place: Place, max_sites: int) -> Iterator
     sound[list(table.misfits)] = False
     infos = table.all_properties()
     for row, is_sound in enumerate(sound.tolist()):
-        at = place.at(row)
-        name = table.ids[row] if table.ids and table.ids[row] else at.name
+        at = place.at(row, table.ids[row] if table.ids else "")
         if is_sound:
-            yield Entry(at.source, name, table.crystal(row), infos[row])
+            yield Entry(at.source, at.name, table.crystal(row), infos[row], has_id=at.has_id)
             continue
         n_sites = int(table.ends[row + 1] - table.ends[row])
 
         def make(row: int = row) -> Crystal:
             return table.crystal(row)
 
-        at = Place(at.source, name)
-        yield _guarded(at, make, infos[row], n_sites=n_sites, max_sites=max_sites)
+        yield guarded(at, make, infos[row], n_sites=n_sites, max_sites=max_sites)
 
 
-def _guarded(
+def guarded(
     place: Place,
     make: Callable[[], Crystal],
     info: Mapping[str, Any] | None = None,  # JSON-like values
@@ -141,18 +120,29 @@ def _guarded(
         check_size(crystal.n_sites, max_sites)
         check_crystal(crystal)
     except OutsideRange as error:
-        return Entry(place.source, place.name, None, told, str(error), "too_many_sites")
+        return bad(place, str(error), "too_many_sites", told)
     except CrystalError as error:
         overlapping = _if_only_overlapping(crystal)
         kind: Kind = "bad_crystal" if overlapping is None else "overlapping_sites"
-        return Entry(place.source, place.name, None, told, str(error), kind, overlapping)
+        return bad(place, str(error), kind, told, overlapping)
     except BadFile:
         raise
     except Exception as error:  # noqa: BLE001 - fence: libraries raise anything on a bad file
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        reason = f"cannot be read: {reason}"
-        return Entry(place.source, place.name, None, told, reason, "bad_crystal")
-    return Entry(place.source, place.name, crystal, told)
+        return bad(place, f"cannot be read: {reason}", info=told)
+    return Entry(place.source, place.name, crystal, told, has_id=place.has_id)
+
+
+def bad(
+    place: Place,
+    reason: str,
+    kind: Kind = "bad_crystal",
+    info: Mapping[str, Any] | None = None,  # JSON-like values
+    overlapping: Crystal | None = None,
+) -> Entry:
+    """Return the entry that says what is wrong at a place."""
+    name = place.name
+    return Entry(place.source, name, None, info or {}, reason, kind, overlapping, place.has_id)
 
 
 def check_size(n_sites: int, max_sites: int) -> None:
@@ -174,201 +164,3 @@ def _if_only_overlapping(crystal: Crystal | None) -> Crystal | None:
     except CrystalError:
         return None
     return crystal
-
-
-def _text(data: bytes, source: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadFile(
-            f"{source} is no UTF-8 text: byte {data[error.start]:#04x} at {error.start}; convert it"
-        ) from None
-
-
-def _cif(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
-    from matgen.io.cif import crystal_of, site_blocks
-
-    # Whatever is no UTF-8 in a CIF is an author's name: symbols and numbers are ASCII.
-    text = data.decode("utf-8-sig", errors="replace")
-    try:
-        blocks = site_blocks(text)
-    except BadFile as error:
-        raise BadFile(f"{place.source}: {error}") from None
-    for number, block in enumerate(blocks):
-        at = place if len(blocks) == 1 else place.at(number)
-
-        def make(block: Block = block) -> Crystal:
-            return crystal_of(block, max_sites=max_sites)
-
-        yield _guarded(at, make, max_sites=max_sites)
-
-
-def _poscar(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
-    from matgen.io.poscar import read_poscar
-
-    text = _text(data, place.source)
-
-    def make() -> Crystal:
-        return read_poscar(text, max_sites=max_sites)
-
-    try:
-        yield _guarded(place, make, max_sites=max_sites)
-    except BadFile as error:
-        raise BadFile(f"{place.source}: {error}") from None
-
-
-def _xyz(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
-    """Cut the text into frames first, so that one bad frame does not hide the others."""
-    from matgen.io.extxyz import frame_crystal, frame_info, split_frames
-
-    try:
-        # Bytes that are no UTF-8 are found frame by frame, or one of them would hide all frames.
-        frames = split_frames(data.decode("utf-8-sig", errors="surrogateescape"), first=place.first)
-    except BadFile as error:
-        raise BadFile(f"{place.source}: {error}") from None
-    for number, frame in enumerate(frames):
-        at = place.at(number)
-        try:
-            _text("\n".join(frame).encode(errors="surrogateescape"), at.source)
-        except BadFile as error:
-            yield Entry(at.source, at.name, None, error=str(error), kind="bad_crystal")
-            continue
-        info, raw = frame_info(frame[1])
-        if len(frame) == 2 and "asked" in info:
-            # What write_samples leaves when every sample failed: a count and nothing to count.
-            yield Entry(at.source, at.name, None, {"asked": info["asked"]})
-            continue
-
-        def make(frame: list[str] = frame, raw: Mapping[str, str] = raw) -> Crystal:
-            return frame_crystal(frame, raw)
-
-        at = Place(at.source, _id_in(raw) or at.name)
-        yield _guarded(at, make, info, n_sites=len(frame) - 2, max_sites=max_sites)
-
-
-def _json_lines(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
-    # Not splitlines, which also cuts at characters that a JSON text may hold as they are.
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines):
-        if not line.strip():
-            continue
-        at = place.at(number)
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            if place.is_last and number == len(lines) - 1:
-                raise BadFile(f"{at.source} is no whole line; the file is truncated") from None
-            yield Entry(at.source, at.name, None, error=f"no JSON: {error}", kind="bad_crystal")
-            continue
-        if not isinstance(row, dict):
-            yield Entry(at.source, at.name, None, error="no JSON object", kind="bad_crystal")
-            continue
-        yield _json_entry(row, Place(at.source, _id_in(row) or at.name), max_sites)
-
-
-def _json_entry(row: dict[str, Any], place: Place, max_sites: int) -> Entry:  # JSON values
-    structure = row if "sites" in row else row.get("structure")
-    if isinstance(structure, dict):
-        beside = {k: v for k, v in row.items() if structure is not row and k != "structure"}
-        n_sites = len(structure.get("sites", ()))
-        return _guarded(
-            place, lambda: _of_structure(structure), beside, n_sites=n_sites, max_sites=max_sites
-        )
-    info = {k: v for k, v in row.items() if k != "crystal"}
-    held = row.get("crystal", row)
-    if held is None:
-        error = str(row.get("error") or "no crystal")
-        return Entry(place.source, place.name, None, info, error, "bad_crystal")
-
-    def plain() -> Crystal:
-        missing = [key for key in ("lattice", "frac", "numbers") if key not in held]
-        if missing:
-            raise BadCrystal(f"lacks {', '.join(missing)}")
-        check_size(len(held["numbers"]), max_sites)
-        oxidation = held.get("oxidation")
-        return Crystal(
-            np.array(held["lattice"], dtype=np.float64),
-            np.array(held["frac"], dtype=np.float64).reshape(-1, 3),
-            np.array(held["numbers"], dtype=np.int64),
-            None if oxidation is None else np.array(oxidation, dtype=np.int64),
-        )
-
-    return _guarded(place, plain, info, max_sites=max_sites)
-
-
-def _of_structure(structure: dict[str, Any]) -> Crystal:  # JSON values
-    """Return the crystal of a pymatgen structure as a dict."""
-    from pymatgen.core.structure import Structure
-
-    for site in structure["sites"]:
-        for species in site["species"]:
-            # Looked up before pymatgen sees it, which takes D and T for H.
-            atomic_number(species["element"])
-    return Crystal.from_structure(Structure.from_dict(structure))
-
-
-def _csv(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    if data.count(b'"') % 2:
-        # Arrow takes the end of the file for the closing quote.
-        raise BadFile(f"{place.source} ends within a quoted value; it is truncated")
-    header = _text(data.partition(b"\n")[0], place.source)
-    columns = next(python_csv.reader([header]))
-    try:
-        # Bytes of any encoding: an id of digits stays as it is, and so does every value.
-        table = csv.read_csv(
-            pa.BufferReader(data),
-            read_options=csv.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.binary())),
-        )
-    except pa.ArrowException as error:
-        raise BadFile(f"{place.source} is no readable csv: {error}") from None
-    if "cif" not in columns:
-        raise BadFile(f"{place.source} has no column 'cif' (it has {', '.join(columns)})")
-    others = [name for name in columns if name not in ("cif", "")]
-    for number, row in enumerate(table.to_pylist()):
-        at = place.at(number)
-        try:
-            texts = {name: _text(row[name] or b"", at.source) for name in others}
-        except BadFile as error:
-            yield Entry(at.source, at.name, None, error=str(error), kind="bad_crystal")
-            continue
-        info = {n: _number_or_text(text) for n, text in texts.items() if text not in _MISSING}
-        yield _csv_entry(
-            row["cif"] or b"", Place(at.source, _id_in(texts) or at.name), info, max_sites
-        )
-
-
-def _csv_entry(cif: bytes, place: Place, info: Mapping[str, Any], max_sites: int) -> Entry:
-    """Return the entry of a row; of several blocks in its CIF, none says which one is meant."""
-    try:
-        found = list(_cif(cif, place, max_sites))
-    except BadFile as error:
-        return Entry(place.source, place.name, None, info, str(error), "bad_crystal")
-    if len(found) > 1:
-        reason = f"its CIF has {len(found)} blocks with sites; expected one"
-        return Entry(place.source, place.name, None, info, reason, "bad_crystal")
-    [one] = found
-    return Entry(place.source, place.name, one.crystal, info, one.error, one.kind, one.overlapping)
-
-
-def _number_or_text(text: str) -> float | str:
-    return float(text) if _NUMBER.fullmatch(text) else text
-
-
-def _id_in(row: Mapping[str, Any]) -> str:  # JSON-like values
-    """Return the id that a row gives itself; empty if it gives none."""
-    found = next((row[name] for name in ID_COLUMNS if row.get(name) not in (None, "")), "")
-    return str(found)
-
-
-_PARSERS: Final[dict[Format, Callable[[bytes, Place, int], Iterator[Entry]]]] = {
-    "cif": _cif,
-    "poscar": _poscar,
-    "xyz": _xyz,
-    "jsonl": _json_lines,
-    "csv": _csv,
-}

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from matgen.errors import BadFile
 from matgen.io.crystal_table import CrystalTable
-from matgen.io.entries import MAX_SITES, Entry, Place, parse, table_entries, unreadable
+from matgen.io.entries import MAX_SITES, Entry, Place, table_entries, unreadable
 from matgen.io.formats import TABLES, Format, format_of, stem_of
+from matgen.io.parsing import parse
 from matgen.io.unpacking import open_zip, read_member, read_whole
 
 
