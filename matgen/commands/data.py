@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from matgen.commands.data_fetch import fetch
+
 app = typer.Typer(
     help="Prepare and inspect data.", no_args_is_help=True, rich_markup_mode="markdown"
 )
+app.command()(fetch)
 
 
 @app.callback()
