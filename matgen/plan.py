@@ -373,7 +373,7 @@ def _dataset(
     fields: Mapping[str, Any],  # settings as typed
     columns: Sequence[tuple[str, str]] = (),
 ) -> DatasetSource:
-    """Return a registered dataset, or the one of the user's own file or folder.
+    """Return a registered dataset, the one of a file or folder, or several joined by ``+``.
 
     Args:
         columns: Title and unit of columns that the user named as conditions; the unit is then the
@@ -381,7 +381,10 @@ def _dataset(
     """
     chosen = name or catalog.choices.default("dataset")
     given = dict(fields)
-    if _is_path(catalog, chosen):
+    if "+" in chosen and not Path(chosen).exists():
+        parts = tuple(_dataset(catalog, part, {}) for part in chosen.split("+"))
+        given, chosen = {"parts": parts, **given}, "mixed"
+    elif _is_path(catalog, chosen):
         given = {"path": chosen, **given}
         is_import = (Path(chosen) / DESCRIPTION).exists()
         chosen = catalog.choices.default("dataset_of_imports" if is_import else "dataset_of_files")

@@ -7,12 +7,23 @@ from typing import Annotated
 
 import typer
 
+from matgen.commands.data_check import check
 from matgen.commands.data_fetch import fetch
+from matgen.commands.data_info import info, list_datasets
+from matgen.commands.data_split import split as split_data
+from matgen.commands.data_stats import stats
 
 app = typer.Typer(
     help="Prepare and inspect data.", no_args_is_help=True, rich_markup_mode="markdown"
 )
+
+
 app.command()(fetch)
+app.command("list")(list_datasets)
+app.command()(info)
+app.command()(stats)
+app.command()(check)
+app.command("split")(split_data)
 
 
 @app.callback()

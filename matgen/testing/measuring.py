@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matgen.errors import OutsideHull
+from matgen.errors import BadFile, MissingDependency, OutsideHull
 from matgen.evaluation.cohort import Cohort
-from matgen.records import Crystal, Measurement, Relaxation, Sample
+from matgen.records import Crystal, Measurement, Record, Relaxation, Sample
 from matgen.roles.hull import Hull
 from matgen.testing.contract import broken
 from matgen.testing.hostile import crystals as hostile_crystals
 
 if TYPE_CHECKING:
     from matgen.evaluation.reference import Reference
-    from matgen.roles.dataset import DatasetSource
+    from matgen.roles.dataset import DatasetSource, Split
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
     from matgen.roles.hull import HullReference
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 def check_dataset(dataset: DatasetSource, *, limit: int = 200) -> None:
     """Check a dataset.
 
-    Records come in the same order every time, with ids that differ and properties that have units;
-    crystals are finite; no record is in both splits; the fingerprint stays.
+    Every split that it says it has can be read. Records come in the same order every time, with ids
+    that differ and properties that have units and label sources; where there are several sources,
+    a record says which. Crystals are finite; no record is in two splits; the fingerprint stays.
 
     Args:
         dataset: What to check.
@@ -42,10 +43,10 @@ def check_dataset(dataset: DatasetSource, *, limit: int = 200) -> None:
     """
     if dataset.fingerprint() != dataset.fingerprint():
         raise broken(dataset, "the fingerprint is the same every time")
+    declared = _declared_sources(dataset)
     seen: dict[str, str] = {}
-    for split in ("train", "val"):
-        records = list(islice(dataset.records(split, on_skip=lambda _: None), limit))
-        again = islice(dataset.records(split, on_skip=lambda _: None), limit)
+    for split in dataset.splits:
+        records, again = (_first_records(dataset, split, limit) for _ in range(2))
         for record, other in zip(records, again, strict=True):
             if record.id != other.id or not np.array_equal(record.crystal.frac, other.crystal.frac):
                 raise broken(dataset, "records come in the same order every time", record.id)
@@ -64,6 +65,7 @@ def check_dataset(dataset: DatasetSource, *, limit: int = 200) -> None:
                         "properties are finite, a missing one is absent",
                         f"{name} = {value} of {record.id}",
                     )
+            _check_sources(dataset, record, declared)
     if "train" not in seen.values():
         raise broken(dataset, "there is something to train on")
 
@@ -310,6 +312,43 @@ def _measured(evaluator: Evaluator, cohort: Cohort) -> Measurement:
 
 def _unitless(measurement: Measurement) -> list[str]:
     return [name for name in measurement.summary if not measurement.units[name]]
+
+
+def _first_records(dataset: DatasetSource, split: Split, limit: int) -> list[Record]:
+    try:
+        return list(islice(dataset.records(split, on_skip=lambda _: None), limit))
+    except (BadFile, MissingDependency):
+        raise  # says what is not on this machine
+    except Exception as error:  # whatever it is, it breaks the law
+        raise broken(
+            dataset,
+            "every split that it says it has can be read",
+            f"{split}: {type(error).__name__}: {error}",
+        ) from error
+
+
+def _declared_sources(dataset: DatasetSource) -> dict[str, set[str]]:
+    """Return the names of the label sources of each property."""
+    declared = {
+        name: {source.name for source in sources} for name, sources in dataset.label_sources.items()
+    }
+    for name in dataset.units:
+        if not declared.get(name):
+            raise broken(dataset, "every property has a label source", name)
+    return declared
+
+
+def _check_sources(dataset: DatasetSource, record: Record, declared: dict[str, set[str]]) -> None:
+    for name, source in record.sources.items():
+        if source not in declared.get(name, ()):
+            raise broken(
+                dataset, "a record names label sources of the dataset", f"{source} for {name}"
+            )
+    for name in record.properties:
+        if len(declared[name]) > 1 and name not in record.sources:
+            raise broken(
+                dataset, "of several label sources a record says which", f"{name} of {record.id}"
+            )
 
 
 def _check_crystal(dataset: DatasetSource, name: str, crystal: Crystal) -> None:

@@ -19,6 +19,7 @@ def matgen_datasets() -> list[type[DatasetSource]]:
     from matgen_datasets.jarvis import Jarvis
     from matgen_datasets.jarvis_figshare import JarvisDft3d
     from matgen_datasets.materials_project import MaterialsProject
+    from matgen_datasets.mixed import Mixed
     from matgen_datasets.mp_le20 import MpLe20
     from matgen_datasets.optimade import Optimade
 
@@ -27,6 +28,7 @@ def matgen_datasets() -> list[type[DatasetSource]]:
         Jarvis,
         Files,
         Imported,
+        Mixed,
         Mp20,
         Perov5,
         Carbon24,

@@ -32,6 +32,7 @@ from matgen.errors import CrystalError
 from matgen.generation.decoder import Request
 from matgen.generation.grammar import TableGrammar
 from matgen.nn.language_model import Cache, Layout
+from matgen.records import LabelSource
 from matgen.roles.executor import Executor, Pool
 from matgen.roles.hull import Hull, HullReference
 from matgen.roles.relaxer import RelaxerSession
@@ -690,6 +691,42 @@ class NotANumber(NoUnit):
             yield Record(record.id, record.crystal, {"hardness": math.nan})
 
 
+class SaysItHasATest(Textbook):
+    @property
+    def splits(self) -> tuple[Any, ...]:
+        return ("train", "val", "test")
+
+
+class Hard(NotANumber):
+    """Sound: every value is from one of two sources, and says which."""
+
+    @property
+    def label_sources(self) -> dict[str, tuple[LabelSource, ...]]:
+        return {"hardness": (LabelSource("ours"), LabelSource("theirs", "PBE"))}
+
+    def records(self, split: Any, **named: Any) -> Iterator[Record]:
+        for record in Textbook.records(self, split, **named):
+            yield Record(record.id, record.crystal, {"hardness": 9.0}, {"hardness": "theirs"})
+
+
+class OfNoSource(Hard):
+    @property
+    def label_sources(self) -> dict[str, tuple[LabelSource, ...]]:
+        return {}
+
+
+class OfAnotherSource(Hard):
+    def records(self, split: Any, **named: Any) -> Iterator[Record]:
+        for record in super().records(split, **named):
+            yield Record(record.id, record.crystal, record.properties, {"hardness": "hearsay"})
+
+
+class OfEitherSource(Hard):
+    def records(self, split: Any, **named: Any) -> Iterator[Record]:
+        for record in super().records(split, **named):
+            yield Record(record.id, record.crystal, record.properties)
+
+
 class Fickle(Textbook):
     def fingerprint(self) -> str:
         return os.urandom(4).hex()
@@ -703,6 +740,10 @@ class Fickle(Textbook):
         (NoUnit(), "has a unit"),
         (NotANumber(), "finite"),
         (Fickle(), "fingerprint"),
+        (SaysItHasATest(), "can be read"),
+        (OfNoSource(), "has a label source"),
+        (OfAnotherSource(), "names label sources of the dataset"),
+        (OfEitherSource(), "says which"),
     ],
 )
 def test_check_dataset_notices(mutant: Textbook, law: str) -> None:
@@ -885,6 +926,7 @@ def test_the_sound_toy_components_pass_where_their_mutants_fail() -> None:
     testing.check_backbone(OneBlock())
     testing.check_sampler(Plain())
     testing.check_dataset(Textbook())
+    testing.check_dataset(Hard())
     testing.check_relaxer(Spheres())
     testing.check_hull(ClosePacking(), relaxer="spheres")
     testing.check_evaluator(Packing(), executor=Serial())

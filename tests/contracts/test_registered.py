@@ -21,6 +21,9 @@ CATALOG = Catalog.load()
 SETTINGS: dict[str, dict[str, Any]] = {
     # Settings without a default.
     "datasets:files": {"path": "CELLS"},
+    "datasets:mixed": {
+        "parts": [CATALOG.build("dataset", name) for name in ("datasets:jarvis", "toy:textbook")]
+    },
     "materium:column": {"title": "band_gap", "measure": "eV"},
     # Sizes that fit a test.
     "materium:llama": {"width": 32, "heads": 2, "layers": 2, "ffn_width": 48},
