@@ -9,6 +9,7 @@ import typer
 
 from matgen.commands.data_check import check
 from matgen.commands.data_fetch import fetch
+from matgen.commands.data_import import import_data
 from matgen.commands.data_info import info, list_datasets
 from matgen.commands.data_split import split as split_data
 from matgen.commands.data_stats import stats
@@ -19,6 +20,7 @@ app = typer.Typer(
 
 
 app.command()(fetch)
+app.command("import")(import_data)
 app.command("list")(list_datasets)
 app.command()(info)
 app.command()(stats)

@@ -126,11 +126,15 @@ def sourced_properties(description: Description) -> tuple[str, ...]:
     return tuple(n for n, several in description.label_sources.items() if len(several) > 1)
 
 
-def schema_of(units: Mapping[str, str], sourced: Sequence[str]) -> Any:  # an arrow schema
+def schema_of(
+    units: Mapping[str, str], sourced: Sequence[str], extra: Sequence[str] = ()
+) -> Any:  # an arrow schema
     """Return the columns of ``crystals.parquet``.
 
     Args:
+        units: Property to unit.
         sourced: Properties with a column that says where the value is from.
+        extra: Further columns of texts.
     """
     import pyarrow as pa
 
@@ -145,16 +149,20 @@ def schema_of(units: Mapping[str, str], sourced: Sequence[str]) -> Any:  # an ar
         columns.append(pa.field(name, pa.string() if unit in TEXT_UNITS else pa.float64()))
         if name in sourced:
             columns.append(pa.field(name + SOURCE_SUFFIX, pa.string()))
-    return pa.schema([*columns, pa.field("split", pa.string(), nullable=False)])
+    columns.append(pa.field("split", pa.string(), nullable=False))
+    return pa.schema([*columns, *(pa.field(name, pa.string()) for name in extra)])
 
 
 class Rows:
     """Crystals gathered to become rows of ``crystals.parquet``."""
 
-    def __init__(self, units: Mapping[str, str], sourced: Sequence[str]) -> None:
-        self.schema = schema_of(units, sourced)
+    def __init__(
+        self, units: Mapping[str, str], sourced: Sequence[str], extra: Sequence[str] = ()
+    ) -> None:
+        self.schema = schema_of(units, sourced, extra)
         self._units = units
         self._sourced = sourced
+        self._extra = extra
         self.clear()
 
     def __len__(self) -> int:
@@ -167,6 +175,7 @@ class Rows:
         self._crystals: list[Crystal] = []
         self._values: dict[str, list[PropertyValue | None]] = {name: [] for name in self._units}
         self._sources: dict[str, list[str | None]] = {name: [] for name in self._sourced}
+        self._texts: dict[str, list[str]] = {name: [] for name in self._extra}
 
     def add(
         self,
@@ -175,12 +184,17 @@ class Rows:
         split: str,
         properties: Mapping[str, PropertyValue],
         sources: Mapping[str, str],
+        extra: Sequence[str] = (),
     ) -> None:
         """Add a crystal; properties without a unit are left out.
 
         Args:
             name: Its id.
+            crystal: As it is to be written.
+            split: Where it belongs.
+            properties: Values by name.
             sources: Property to the name of the source of its value.
+            extra: Values of the further columns.
         """
         self._ids.append(name)
         self._splits.append(split)
@@ -189,6 +203,8 @@ class Rows:
             column.append(properties.get(title))
         for title, origins in self._sources.items():
             origins.append(sources.get(title) if title in properties else None)
+        for column, text in zip(self._texts.values(), extra, strict=True):
+            column.append(text)
 
     def table(self) -> Any:  # an arrow table
         """Return the rows."""
@@ -215,16 +231,24 @@ class Rows:
             columns[title] = pa.array(values, self.schema.field(title).type)
         for title, origins in self._sources.items():
             columns[title + SOURCE_SUFFIX] = pa.array(origins, pa.string())
+        for title, further in self._texts.items():
+            columns[title] = pa.array(further, pa.string())
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
 
 class CrystalsWriter:
     """Writes ``crystals.parquet`` row group by row group, whole groups at a time."""
 
-    def __init__(self, path: Path, units: Mapping[str, str], sourced: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        units: Mapping[str, str],
+        sourced: Sequence[str],
+        extra: Sequence[str] = (),
+    ) -> None:
         import pyarrow.parquet as pq
 
-        self._rows = Rows(units, sourced)
+        self._rows = Rows(units, sourced, extra)
         self._writer = pq.ParquetWriter(path, self._rows.schema, compression="zstd")
         self._waiting: list[Any] = []  # arrow tables
         self._n_waiting = 0
@@ -253,9 +277,10 @@ class CrystalsWriter:
         split: str,
         properties: Mapping[str, PropertyValue],
         sources: Mapping[str, str],
+        extra: Sequence[str] = (),
     ) -> None:
         """Write a crystal; see ``Rows.add``."""
-        self._rows.add(name, crystal, split, properties, sources)
+        self._rows.add(name, crystal, split, properties, sources, extra)
         if len(self._rows) >= ROWS_PER_GROUP:
             self._take_rows()
 
@@ -264,6 +289,10 @@ class CrystalsWriter:
         self._waiting.append(table.select(self._rows.schema.names).cast(self._rows.schema))
         self._n_waiting += table.num_rows
         self._flush(ROWS_PER_GROUP)
+
+    def tell(self, key: bytes, value: bytes) -> None:
+        """Put a text into the metadata of the file."""
+        self._writer.add_key_value_metadata({key: value})
 
     def _take_rows(self) -> None:
         if len(self._rows):

@@ -1,4 +1,4 @@
-"""Properties that a crystal itself tells, by name: what ``matgen data import --properties`` adds."""
+"""Properties that a crystal itself tells, by name: those of ``matgen data import --properties``."""
 
 from __future__ import annotations
 
