@@ -203,8 +203,8 @@ class Rows:
             column.append(properties.get(title))
         for title, origins in self._sources.items():
             origins.append(sources.get(title) if title in properties else None)
-        for column, text in zip(self._texts.values(), extra, strict=True):
-            column.append(text)
+        for further, text in zip(self._texts.values(), extra, strict=True):
+            further.append(text)
 
     def table(self) -> Any:  # an arrow table
         """Return the rows."""
