@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,6 +32,12 @@ POLYANION_DIFFERENCE = 1.65
 """Pauling electronegativities of the last two elements closer than this go into parentheses."""
 MAX_ATOMS = 1_000_000
 """Largest formula; beyond it is a typing error."""
+_ELECTRONEGATIVITIES = tuple(electronegativity.tolist())
+_RANKS = tuple(
+    (math.inf if math.isnan(value) else value, symbol)
+    for value, symbol in zip(_ELECTRONEGATIVITIES, symbols, strict=True)
+)
+"""What elements are ordered by in a formula: electronegativity, those without one last."""
 
 
 def reduced_counts(numbers: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -56,8 +63,8 @@ def reduced_formula(crystal: Crystal | ArrayLike) -> str:
         crystal: A crystal, or the (N,) atomic numbers of one.
     """
     numbers = crystal.numbers if isinstance(crystal, Crystal) else crystal
-    elements, counts = reduced_counts(numbers)
-    formula, _ = _reduced(dict(zip(elements.tolist(), counts.tolist(), strict=True)))
+    # Not np.unique, which takes three times as long for the few sites of a cell.
+    formula, _ = _reduced(Counter(np.asarray(numbers, dtype=np.int64).tolist()))
     return SPECIAL_FORMULAS.get(formula, formula)
 
 
@@ -115,22 +122,17 @@ def parse_formula(text: str) -> dict[int, int]:
 def _reduced(counts: Mapping[int, int]) -> tuple[str, int]:
     """Return the formula and by what the counts were divided."""
     divisor = math.gcd(*counts.values())
-    order = sorted(counts, key=lambda number: (_sortable(number), symbols[number]))
+    order = sorted(counts, key=_RANKS.__getitem__)
     tail = ""
     # With NaN for a noble gas the comparison is false, and pymatgen's is too.
     if len(order) >= 3 and (
-        electronegativity[order[-1]] - electronegativity[order[-2]] < POLYANION_DIFFERENCE
+        _ELECTRONEGATIVITIES[order[-1]] - _ELECTRONEGATIVITIES[order[-2]] < POLYANION_DIFFERENCE
     ):
         inner, repeats = _reduced({number: counts[number] // divisor for number in order[-2:]})
         if repeats != 1:
             tail = f"({inner}){repeats}"
             order = order[:-2]
     return _spelled(order, [counts[number] // divisor for number in order]) + tail, divisor
-
-
-def _sortable(number: int) -> float:
-    value = float(electronegativity[number])
-    return math.inf if math.isnan(value) else value
 
 
 def _spelled(order: Sequence[int], counts: Sequence[int]) -> str:
