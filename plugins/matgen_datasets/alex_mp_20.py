@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen import FetchedDataset, Record
-from matgen.errors import BadCrystal
+from matgen.errors import BadCrystal, BadFile
 from matgen.io.download import RemoteFile, download
 from matgen.records import Crystal, LabelSource, PropertyValue, Skipped
 from matgen.roles.dataset import FetchObserver, Split
@@ -101,7 +101,7 @@ class AlexMp20(FetchedDataset):
         """Yield the records of a split in the order of its file."""
         folder = self.fetched_folder()
         if (folder / "train" / "pos.npy").exists():
-            yield from self._of_arrays(folder / split, on_skip)
+            yield from _of_arrays(folder / split, on_skip)
             return
         titles = {column: title for column, (title, _) in COLUMNS.items()}
         files = self.files(folder)
@@ -133,72 +133,79 @@ class AlexMp20(FetchedDataset):
             with archive.open(member) as file:
                 yield file
 
-    def _of_arrays(
-        self, folder: Path, on_skip: Callable[[Skipped], None] | None
-    ) -> Iterator[Record]:
-        arrays = {name: self._array(folder / f"{name}.npy") for name in _ARRAYS}
-        counts = arrays["num_atoms"].astype(np.int64)
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        n_rows, n_sites = len(counts), int(ends[-1])
-        shapes = {name: array.shape for name, array in arrays.items()}
-        wanted = {
-            "pos": (n_sites, 3),
-            "cell": (n_rows, 3, 3),
-            "atomic_numbers": (n_sites,),
-            "num_atoms": (n_rows,),
-            "structure_id": (n_rows,),
-        }
-        if wrong := [name for name in _ARRAYS if shapes[name] != wanted[name]]:
-            name = wrong[0]
-            raise self.damaged(
-                folder / f"{name}.npy", f"it has shape {shapes[name]}, expected {wanted[name]}"
-            )
-        columns = self._columns(folder, n_rows)
-        names = arrays["structure_id"].astype(str).tolist()
-        frac = arrays["pos"].astype(np.float64)
-        numbers = arrays["atomic_numbers"].astype(np.int64)
-        cells = arrays["cell"].astype(np.float64)
-        sound = np.isfinite(cells).all(axis=(1, 2)) & (counts > 0)
-        sound[np.repeat(np.arange(n_rows), counts)[~np.isfinite(frac).all(axis=1)]] = False
-        for row in range(n_rows):
-            sites = slice(ends[row], ends[row + 1])
-            if not sound[row]:
-                _refuse(f"{folder.name}#{row}", f"{names[row]}: not finite, or no sites", on_skip)
-                continue
-            yield Record(
-                names[row],
-                Crystal(cells[row], frac[sites], numbers[sites]),
-                {t: v for t, values in columns.items() if (v := values[row]) is not None},
-            )
 
-    def _array(self, path: Path) -> NDArray[Any]:  # of the kind that the file has
+def _of_arrays(folder: Path, on_skip: Callable[[Skipped], None] | None) -> Iterator[Record]:
+    arrays = {name: _array(folder / f"{name}.npy") for name in _ARRAYS}
+    counts = arrays["num_atoms"].astype(np.int64)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    n_rows, n_sites = len(counts), int(ends[-1])
+    shapes = {name: array.shape for name, array in arrays.items()}
+    wanted = {
+        "pos": (n_sites, 3),
+        "cell": (n_rows, 3, 3),
+        "atomic_numbers": (n_sites,),
+        "num_atoms": (n_rows,),
+        "structure_id": (n_rows,),
+    }
+    if wrong := [name for name in _ARRAYS if shapes[name] != wanted[name]]:
+        name = wrong[0]
+        raise _broken(
+            folder / f"{name}.npy", f"it has shape {shapes[name]}, expected {wanted[name]}"
+        )
+    columns = _columns(folder, n_rows)
+    names = arrays["structure_id"].astype(str).tolist()
+    frac = arrays["pos"].astype(np.float64)
+    numbers = arrays["atomic_numbers"].astype(np.int64)
+    cells = arrays["cell"].astype(np.float64)
+    sound = np.isfinite(cells).all(axis=(1, 2)) & (counts > 0)
+    sound[np.repeat(np.arange(n_rows), counts)[~np.isfinite(frac).all(axis=1)]] = False
+    is_first = np.zeros(n_rows, dtype=np.bool_)
+    is_first[np.unique(names, return_index=True)[1]] = True
+    for row in range(n_rows):
+        sites = slice(ends[row], ends[row + 1])
+        if not sound[row] or not is_first[row]:
+            reason = "not finite, or without sites" if is_first[row] else "its id is used twice"
+            _refuse(f"{folder.name}#{row}", f"{names[row]}: {reason}", on_skip)
+            continue
+        yield Record(
+            names[row],
+            Crystal(cells[row], frac[sites], numbers[sites]),
+            {t: v for t, values in columns.items() if (v := values[row]) is not None},
+        )
+
+
+def _array(path: Path) -> NDArray[Any]:  # of the kind that the file has
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        if "object" in str(error).lower():
+            raise BadFile(
+                f"{path} is an array of Python objects, which only unpickling could read and that "
+                "could run anything; write it anew as text: numpy.save(path, ids.astype(str))"
+            ) from None
+        raise _broken(path, f"it is no readable array ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise _broken(path, "it is an archive of arrays")
+    return array
+
+
+def _columns(folder: Path, n_rows: int) -> dict[str, list[PropertyValue | None]]:
+    columns = {}
+    for column, (title, _) in COLUMNS.items():
+        path = folder / f"{column}.json"
+        if not path.exists():
+            continue
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            if "allow_pickle" in str(error) or "Object arrays" in str(error):
-                raise self.damaged(
-                    path,
-                    "it is an array of Python objects, which only unpickling could read and that "
-                    "could run anything; write it anew with numpy.save(path, ids.astype(str))",
-                ) from None
-            raise self.damaged(path, f"it is no readable array ({error})") from None
-        assert isinstance(array, np.ndarray), path
-        return array
-
-    def _columns(self, folder: Path, n_rows: int) -> dict[str, list[PropertyValue | None]]:
-        columns = {}
-        for column, (title, _) in COLUMNS.items():
-            path = folder / f"{column}.json"
-            if not path.exists():
-                continue
-            try:
-                values = json.loads(path.read_text(encoding="utf-8"))["values"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise self.damaged(path, f"it holds no values ({error})") from None
-            if not isinstance(values, list) or len(values) != n_rows:
-                raise self.damaged(path, f"it does not hold {n_rows} values")
+            values = json.loads(path.read_text(encoding="utf-8"))["values"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _broken(path, f"it holds no values ({error})") from None
+        if not isinstance(values, list) or len(values) != n_rows:
+            raise _broken(path, f"it does not hold {n_rows} values")
+        try:
             columns[title] = [_cached_value(column, value) for value in values]
-        return columns
+        except BadCrystal as error:
+            raise _broken(path, str(error)) from None
+    return columns
 
 
 def _value(column: str, text: str) -> PropertyValue | None:
@@ -226,6 +233,10 @@ def _space_group_number(symbol: str) -> int:
         return int(SpaceGroup(symbol).int_number)
     except ValueError:
         raise BadCrystal(f"{symbol!r} is no space group") from None
+
+
+def _broken(path: Path, reason: str) -> BadFile:
+    return BadFile(f"{path} is damaged: {reason}; make it again with MatterGen's csv_to_dataset.py")
 
 
 def _refuse(place: str, reason: str, on_skip: Callable[[Skipped], None] | None) -> None:

@@ -236,7 +236,8 @@ class MaterialsProject(FetchedDataset):
             "space_group": symmetry.get("number") if isinstance(symmetry, dict) else None,
         }
         sources: dict[str, str] = {}
-        by_kind = {thermo.get("thermo_type"): thermo for thermo in entry.get("thermo") or ()}
+        # The service spells R2SCAN in two ways.
+        by_kind = {str(t.get("thermo_type")).upper(): t for t in entry.get("thermo") or ()}
         kind = next((kind for kind in self.thermo_types if kind in by_kind), None)
         if kind is not None:
             given |= {title: by_kind[kind].get(title) for title in ENERGIES}

@@ -119,7 +119,8 @@ def component_of(line: str, component: str, catalog: Catalog) -> tuple[str, str]
     if component.startswith("condition."):
         return "condition", component.removeprefix("condition.")
     if component in {"reference", "dataset"}:
-        chosen = [*values(line, f"--{component}"), catalog.choices.default("dataset")][0]
+        fetched = re.findall(r"^matgen data fetch (\w+)", line)
+        chosen = [*values(line, f"--{component}"), *fetched, catalog.choices.default("dataset")][0]
         is_file = Path(chosen).suffix != ""
         return "dataset", catalog.choices.default("dataset_of_files") if is_file else chosen
     if component == "relaxer":
