@@ -34,7 +34,8 @@ def stats(
     from matgen.commands.console import catalog_of, print_json, print_table, say
     from matgen.commands.data_sources import chosen_split, dataset_of, executor_of, short_name
     from matgen.commands.stages import stage_bars
-    from matgen.data.figures import draw, table_rows
+    from matgen.data.figure_page import table_rows
+    from matgen.data.figures import draw
     from matgen.data.statistics import gather
 
     catalog = catalog_of(ctx)

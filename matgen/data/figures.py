@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from matgen.atomic import replacing, write_text
+from matgen.data.figure_page import Drawing, page_of, share
 from matgen.data.histogram import Histogram, histogram
 from matgen.data.statistics import (
     CRYSTAL_SYSTEMS,
@@ -62,14 +61,6 @@ _LAST_USUAL: Final = 103
 """Heavier elements get a place in the table only where there are any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One figure on disk: ``NAME.png`` and ``NAME.svg``."""
-
-    name: str
-    caption: str
-
-
 def draw(statistics: Statistics, folder: Path) -> list[Drawing]:
     """Write every figure into a folder, and ``index.html`` that shows them."""
     drawings = []
@@ -79,7 +70,7 @@ def draw(statistics: Statistics, folder: Path) -> list[Drawing]:
             paint(figure)
             _save(figure, folder / drawing.name)
         drawings.append(drawing)
-    write_text(folder / "index.html", _page(statistics, drawings))
+    write_text(folder / "index.html", page_of(statistics, drawings))
     return drawings
 
 
@@ -122,11 +113,13 @@ def _plan(found: Statistics) -> Iterator[tuple[Drawing, _Paint, tuple[float, flo
         lambda figure: _distribution(figure, found.density, "density (g/cm³)"),
         plain,
     )
+    taken: list[str] = []
     for name, values in found.properties.items():
         if name == "space_group" and not found.computed_groups:
             continue  # drawn above
+        taken.append(_file_name(name, taken))
         yield (
-            Drawing(f"property-{_file_name(name)}", _property_caption(name, values, found)),
+            Drawing(f"property-{taken[-1]}", _property_caption(name, values, found)),
             _property_painter(name, values, found),
             plain,
         )
@@ -135,7 +128,7 @@ def _plan(found: Statistics) -> Iterator[tuple[Drawing, _Paint, tuple[float, flo
 def _property_painter(name: str, values: PropertyStatistics, found: Statistics) -> _Paint:
     missing = (
         f"known for {values.known:,} of {found.n_crystals:,} crystals, "
-        f"{_share(found.n_crystals - values.known, found.n_crystals)} missing"
+        f"{share(found.n_crystals - values.known, found.n_crystals)} missing"
     )
     label = _labelled(name, values.unit)
 
@@ -152,7 +145,7 @@ def _property_caption(name: str, values: PropertyStatistics, found: Statistics) 
     missing = found.n_crystals - values.known
     return (
         f"{_labelled(name, values.unit)}: known for {values.known:,} of {found.n_crystals:,} "
-        f"crystals, missing in {_share(missing, found.n_crystals)}."
+        f"crystals, missing in {share(missing, found.n_crystals)}."
     )
 
 
@@ -222,12 +215,14 @@ def _space_groups(figure: Figure, found: Statistics) -> None:
             [found.space_groups[n] for n in numbers],
             width=1.0,
             color=_SYSTEM_COLOURS[system],
-            label=f"{system} {_share(count, sum(by_system.values()))}",
+            label=f"{system} {share(count, sum(by_system.values()))}",
         )
-    axes.set(yscale="log", xlim=(0, 231), xlabel="space group number", ylabel="crystals")
+    axes.set(xlim=(0, 231), xlabel="space group number", ylabel="crystals")
     # The first monoclinic one would be written over the first of all.
     axes.set_xticks([1, *list(CRYSTAL_SYSTEMS.values())[2:], 230])
-    axes.set_ylim(bottom=0.7)
+    if found.space_groups:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)
     _with_thousands(axes)
     figure.legend(loc="outside upper center", ncols=4, fontsize=9)
 
@@ -239,8 +234,9 @@ def _cells(figure: Figure, found: Statistics) -> None:
     _steps(left, dict(zip("abc", lengths, strict=True)), "cell length (Å)")
     _steps(right, dict(zip("αβγ", angles, strict=True)), "cell angle (degrees)")
     for axes in (left, right):
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7)
+        if found.n_crystals:
+            axes.set_yscale("log")
+            axes.set_ylim(bottom=0.7)
         _with_thousands(axes)
     right.set_xticks(
         [t for t in range(0, 181, 15) if right.get_xlim()[0] <= t <= right.get_xlim()[1]]
@@ -317,15 +313,12 @@ def _labelled(name: str, unit: str) -> str:
     return f"{words} ({shown})" if shown else words
 
 
-def _share(part: int, whole: int) -> str:
-    if not part or not whole:
-        return "0 %"
-    percent = 100.0 * part / whole
-    return f"{percent:.1f} %" if percent >= 0.1 else "< 0.1 %"
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+def _file_name(name: str, taken: Sequence[str]) -> str:
+    """Return a name for a file that no other property has, also where case makes no difference."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    while plain.lower() in {other.lower() for other in taken}:
+        plain += "-"
+    return plain
 
 
 @contextmanager
@@ -344,57 +337,3 @@ def _save(figure: Figure, path: Path) -> None:
             # Without the date, the same statistics are the same bytes.
             metadata = {"Date": None} if kind == "svg" else None
             figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
-
-
-def _page(found: Statistics, drawings: list[Drawing]) -> str:
-    title = f"{found.dataset}: {', '.join(found.splits)}"
-    counts = ", ".join(f"{split} {count:,}" for split, count in found.counts.items())
-    figures = "\n".join(
-        f'<figure><a href="{d.name}.svg"><img src="{d.name}.png" alt="{escape(d.caption)}"></a>'
-        f"<figcaption>{escape(d.caption)}</figcaption></figure>"
-        for d in drawings
-    )
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table_rows(found)
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{escape(title)}</title>
-<style>
-body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }}
-figure {{ margin: 2rem 0; }}
-img {{ max-width: 100%; height: auto; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: 0.2rem 0.8rem; border-bottom: 1px solid #ddd; text-align: left; }}
-</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
-<p>{found.n_crystals:,} crystals ({escape(counts)}), {found.skipped:,} entries that are none.
-Fingerprint {escape(found.fingerprint)}. All figures as numbers:
-<a href="summary.json">summary.json</a>. Click a figure for its SVG.</p>
-<table>
-<tr><th>property</th><th>unit</th><th>known</th><th>missing</th><th>lowest</th><th>median</th>
-<th>mean</th><th>highest</th></tr>
-{rows}
-</table>
-{figures}
-</body>
-</html>
-"""
-
-
-def table_rows(found: Statistics) -> list[tuple[str, ...]]:
-    """Return a row per property: name, unit, known, missing, lowest, median, mean, highest."""
-    rows: list[tuple[str, ...]] = []
-    for name, values in found.properties.items():
-        numbers = values.numbers
-        figures = (numbers.lowest, numbers.quantile(0.5), numbers.mean, numbers.highest)
-        told = ["" if not numbers.n or v is None else f"{v:.4g}" for v in figures]
-        missing = _share(found.n_crystals - values.known, found.n_crystals)
-        rows.append((name, values.unit, f"{values.known:,}", missing, *told))
-    return rows

@@ -51,7 +51,6 @@ def histogram(
     Whole numbers get a bin each, centred, where they are not too many.
 
     Args:
-        values: At least one, unless ``edges`` are given.
         edges: Those of another histogram, to compare with.
         centred: Bins lie around the multiples of their width, not between them.
     """
@@ -67,7 +66,7 @@ def histogram(
 def _edges(
     values: Distribution, points: NDArray[np.float64], *, centred: bool
 ) -> NDArray[np.float64]:
-    low, high = _shown(values, points)
+    low, high = _shown(values, points) if len(points) else (0.0, 1.0)
     if _whole(points) and high - low <= _MOST_WHOLE:
         return np.arange(low - 0.5, high + 1.0, dtype=np.float64)
     width = _round_width((high - low) / _BINS or abs(low) / _BINS or 1.0)
