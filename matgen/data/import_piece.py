@@ -6,7 +6,6 @@ dataset it says where each row is from, and in its metadata what was counted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any, Final, get_args
 
 from matgen.atomic import replacing, write_text
 from matgen.crystal.cell import canonical_cell
-from matgen.crystal.composition import reduced_formula
+from matgen.data.held_out import is_held_out
 from matgen.data.import_plan import ImportSettings
 from matgen.data.imported_folder import SOURCE_SUFFIX, CrystalsWriter
 from matgen.data.labels import is_about_labels, labels_of
@@ -222,15 +221,9 @@ def _split(entry: Entry, settings: ImportSettings) -> tuple[str, str]:
     given = entry.info.get("split")
     if not isinstance(given, str) or not given.strip():
         assert entry.crystal is not None
-        held_out = is_held_out(reduced_formula(entry.crystal), settings.val_fraction)
+        held_out = is_held_out(entry.crystal, settings.val_fraction)
         return ("val" if held_out else "train"), "drawn"
     known = _SPLITS.get(given.strip().lower())
     if known is None:
         raise _LeftOut("bad_split", f"its split is {given!r}; expected train, val or test")
     return known, "given"
-
-
-def is_held_out(formula: str, val_fraction: float) -> bool:
-    """Whether crystals of a reduced formula are held out; the same in every dataset."""
-    draw = int.from_bytes(hashlib.sha256(formula.encode()).digest()[:8], "big")
-    return draw < val_fraction * 2**64

@@ -46,8 +46,12 @@ _SLICES: Final = 16
 _ROWS_AT_ONCE: Final = 4096
 
 
-def pieces(path: Path) -> Iterator[Piece]:
+def pieces(path: Path, *, slices: int = _SLICES) -> Iterator[Piece]:
     """Yield the pieces of a file, folder or archive, always the same for the same files.
+
+    Args:
+        path: What to read.
+        slices: Into how many pieces to cut a row group of a Parquet file at most.
 
     Raises:
         BadFile: missing, or nothing in it is of a supported format.
@@ -55,7 +59,7 @@ def pieces(path: Path) -> Iterator[Piece]:
     if not path.exists():
         raise BadFile(f"{path} does not exist")
     if path.is_dir():
-        yield from _folder(path)
+        yield from _folder(path, slices)
     elif is_zip(path.name):
         yield from _zip(path)
     elif is_tar(path.name):
@@ -63,7 +67,7 @@ def pieces(path: Path) -> Iterator[Piece]:
     elif format_of(path.name) is None:
         raise BadFile(f"{path} is of no supported format ({supported()})")
     else:
-        yield from _file(path, path.name)
+        yield from _file(path, path.name, slices)
 
 
 def entries(path: Path, *, max_sites: int = MAX_SITES) -> Iterator[Entry]:
@@ -77,7 +81,8 @@ def entries(path: Path, *, max_sites: int = MAX_SITES) -> Iterator[Entry]:
         BadFile: missing, empty of supported files, or unreadable as a whole.
     """
     alone = path.is_file() and not is_archive(path.name)
-    for piece in pieces(path):
+    # One reader needs no slices, and would skip the rows before each again and again.
+    for piece in pieces(path, slices=1):
         for entry in piece.entries(max_sites=max_sites):
             if alone and entry.kind == "unreadable":
                 raise BadFile(entry.error)
@@ -122,7 +127,7 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     return told.st_size, told.st_mtime_ns
 
 
-def _folder(root: Path) -> Iterator[Piece]:
+def _folder(root: Path, slices: int) -> Iterator[Piece]:
     files = listing(root)
     if not files:
         raise BadFile(f"{root} holds no file of a supported format ({supported()})")
@@ -131,7 +136,7 @@ def _folder(root: Path) -> Iterator[Piece]:
         if format_of(name) in TABLES:
             yield from _files(root, small)
             small = []
-            yield from _file(root / name, name)
+            yield from _file(root / name, name, slices)
             continue
         small.append((name, n_bytes))
         if _is_full(small):
@@ -152,13 +157,13 @@ def _is_full(named: list[tuple[str, int]]) -> bool:
     return len(named) >= FILES_AT_ONCE or sum(size for _, size in named) >= BYTES_AT_ONCE
 
 
-def _file(path: Path, name: str) -> Iterator[Piece]:
+def _file(path: Path, name: str, slices: int) -> Iterator[Piece]:
     """Yield the pieces of one file, called ``name`` below what is read."""
     kind = format_of(name)
     try:
         n_bytes = path.stat().st_size
         if kind == "parquet":
-            yield from _parquet(path, name)
+            yield from _parquet(path, name, slices)
         elif kind in TABLES:
             assert kind is not None
             yield from _runs(path, name, kind)
@@ -180,7 +185,7 @@ def _runs(path: Path, name: str, kind: Format) -> Iterator[Piece]:
             before = position
 
 
-def _parquet(path: Path, name: str) -> Iterator[Piece]:
+def _parquet(path: Path, name: str, slices: int) -> Iterator[Piece]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -192,7 +197,7 @@ def _parquet(path: Path, name: str) -> Iterator[Piece]:
     n_bytes, n_rows = path.stat().st_size, max(sum(groups), 1)
     first = 0
     for group, size in enumerate(groups):
-        step = max(_ROWS_AT_ONCE, -(-size // _SLICES))
+        step = max(_ROWS_AT_ONCE, -(-size // slices))
         for start in range(0, size, step):
             stop = min(start + step, size)
             share = n_bytes * (stop - start) // n_rows

@@ -9,8 +9,9 @@ from pathlib import Path
 from pydantic import Field
 
 from matgen import DatasetSource, Record
-from matgen.crystal.composition import reduced_formula
+from matgen.data.held_out import is_held_out
 from matgen.errors import BadCrystal, BadFile
+from matgen.io.entries import MAX_SITES
 from matgen.io.reading import read_crystals
 from matgen.records import Skipped
 from matgen.roles.dataset import Split
@@ -31,6 +32,8 @@ class Files(DatasetSource):
     """Share of the reduced formulas that is held out."""
     column_units: dict[str, str] = Field(default_factory=dict)
     """Unit of each column of properties to read; others are left out. ``band_gap = "eV"``."""
+    max_sites: int = Field(default=MAX_SITES, ge=1)
+    """Cells with more sites are skipped."""
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -42,12 +45,13 @@ class Files(DatasetSource):
     ) -> Iterator[Record]:
         """Yield the records of a split in natural order of the files; see the role."""
         names: set[str] = set()
-        for record in read_crystals(Path(self.path), on_skip=on_skip):
+        read = read_crystals(Path(self.path), on_skip=on_skip, max_sites=self.max_sites)
+        for record in read:
             if record.id in names:
                 _refuse(f"the id {record.id!r} is used twice in {self.path}", record.id, on_skip)
                 continue
             names.add(record.id)
-            if self._held_out(record) == (split == "val"):
+            if is_held_out(record.crystal, self.val_fraction) == (split == "val"):
                 properties = {k: v for k, v in record.properties.items() if k in self.column_units}
                 yield Record(record.id, record.crystal, properties)
 
@@ -60,17 +64,15 @@ class Files(DatasetSource):
         root = Path(self.path)
         if not root.exists():
             raise BadFile(f"{root} does not exist")
-        digest = hashlib.sha256(f"{self.val_fraction}{sorted(self.column_units.items())}".encode())
+        settings = (self.val_fraction, sorted(self.column_units.items()), self.max_sites)
+        digest = hashlib.sha256(repr(settings).encode())
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
         for file in files:
             digest.update(f"\0{file.relative_to(root)}\0{file.stat().st_size}\0".encode())
-            digest.update(file.read_bytes())
+            with file.open("rb") as opened:
+                while block := opened.read(2**20):
+                    digest.update(block)
         return f"files-{digest.hexdigest()[:16]}"
-
-    def _held_out(self, record: Record) -> bool:
-        formula = reduced_formula(record.crystal)
-        draw = int.from_bytes(hashlib.sha256(formula.encode()).digest()[:8], "big")
-        return draw < self.val_fraction * 2**64
 
 
 def _refuse(reason: str, source: str, on_skip: Callable[[Skipped], None] | None) -> None:
