@@ -38,11 +38,12 @@ def fetch(
     Examples: `matgen data fetch mp_20`  ·  `matgen data fetch alex_mp_20 --out data/alex`  ·
     `matgen data fetch optimade --set dataset.base_url=https://oqmd.org/optimade`
     """
-    from matgen.commands.console import catalog_of, print_json, say
+    from matgen.commands.console import catalog_of, log_to_stderr, print_json, say
     from matgen.errors import BadOptions
     from matgen.plan import parse_settings
     from matgen.roles.dataset import FetchedDataset
 
+    log_to_stderr()
     catalog = catalog_of(ctx)
     fields = {}
     for key, value in parse_settings(set_ or []).items():

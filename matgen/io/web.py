@@ -6,6 +6,7 @@ machine.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from matgen.errors import BadFile, UserError
 
 if TYPE_CHECKING:
     from requests import Response, Session
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -72,8 +75,9 @@ class Patience:
                         f"cannot get {what}: {error} ({failed} tries); check the network and run "
                         "the same command again: it goes on where this one stopped"
                     ) from None
-                wait = error.wait_seconds or 2.0 ** (failed - 1)
-                self.sleep(min(wait, LONGEST_WAIT_SECONDS))
+                wait = min(error.wait_seconds or 2.0 ** (failed - 1), LONGEST_WAIT_SECONDS)
+                log.info("%s; trying again in %g s", error, wait)
+                self.sleep(wait)
 
 
 def new_session() -> Session:
