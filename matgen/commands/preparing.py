@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str, TokenStore]:
     """Return the stores of both splits, built where they are not there yet.
 
-    The validation split sees the conditions as fitted on the training split.
+    The validation split sees representation and conditions as fitted on the training split.
     """
     from matgen.data.prepare import PreparePlan, prepare
 
     executor = cast("Executor", catalog.build("executor", catalog.choices.default("executor")))
     stores: dict[str, TokenStore] = {}
-    conditions = plan.spec.conditions
+    representation, conditions = plan.spec.representation, plan.spec.conditions
     splits: tuple[Split, ...] = ("train", "val")
     for split in splits:
         with progress_bar() as bar:
@@ -40,7 +40,7 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
                 PreparePlan(
                     dataset=plan.dataset,
                     split=split,
-                    representation=plan.spec.representation,
+                    representation=representation,
                     ordering=plan.spec.ordering,
                     conditions=conditions,
                     seed=plan.settings.seed,
@@ -51,7 +51,7 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
                 observer=Show(),
             )
             bar.update(task, total=len(stores[split]), completed=len(stores[split]))
-        conditions = stores["train"].conditions
+        representation, conditions = stores["train"].representation, stores["train"].conditions
         _tell(split, stores[split])
     return stores
 
@@ -72,11 +72,21 @@ def open_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str, To
         if len(found) != 1:
             raise BadFile(f"{folder} holds {len(found)} token stores of split {split!r}, not one")
         store = TokenStore.open(found[0].parent, catalog)
-        for role, made, wanted in (
-            ("representation", store.representation, plan.spec.representation),
-            ("ordering", store.ordering, plan.spec.ordering),
+        for role, made, wanted, same in (
+            (
+                "representation",
+                store.representation,
+                plan.spec.representation,
+                store.representation.answers(plan.spec.representation),
+            ),
+            (
+                "ordering",
+                store.ordering,
+                plan.spec.ordering,
+                store.ordering == plan.spec.ordering,
+            ),
         ):
-            if made != wanted:
+            if not same:
                 raise BadOptions(
                     f"{found[0].parent} was prepared with another {role} ({made!r}) than this run "
                     f"asks for ({wanted!r}); prepare it again"

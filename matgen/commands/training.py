@@ -71,7 +71,7 @@ def start_training(
         dataset = _prepared_from(opened["train"], catalog, plan if asked.dataset else None)
         plan = type(plan)(plan.spec, dataset, plan.settings)
     spec = ModelSpec(
-        plan.spec.representation,
+        opened["train"].representation,
         plan.spec.ordering,
         plan.spec.backbone,
         opened["train"].conditions,

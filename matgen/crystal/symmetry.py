@@ -5,6 +5,7 @@ Axis letters: N sites, G operations.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -80,4 +81,6 @@ def labels(crystal: Crystal) -> NDArray[np.int64]:
 def _tables() -> Setting:
     from moyopy import Setting
 
+    # It warns of crystals near its tolerance, which are dealt with; who logs it still hears it.
+    logging.getLogger("moyo").addHandler(logging.NullHandler())
     return Setting.standard()

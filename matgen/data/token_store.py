@@ -3,15 +3,15 @@
 A store is a folder::
 
     index.json        what it was made from, counts, what was dropped
-    ids.npy           token ids of all sequences, one after another
+    ids.npy           token ids of all sequences, one after another, two bytes each
     values.npy        their values (representations with continuous tokens only)
-    offsets.npy       (n + 1,) where each sequence begins
-    feature_<i>.npy   (n, size) float32 features of condition i, NaN where unknown
-    lattice.npy frac.npy numbers.npy oxidation.npy sites.npy
-                      the canonical crystals: stochastic orderings encode from them each epoch,
-                      and novelty is measured against them
+    lengths.npy       (n,) tokens per sequence
+    feature_<i>_*.npy features of condition i; see ``matgen.data.features``
     names.txt         record ids, one per line
     dropped.jsonl     id and reason of every record left out
+
+The tokens are the canonical crystals, on the grid: what draws a new order or origin each epoch
+decodes them, and writes them again.
 
 Axes: n sequences, T tokens of a selection, R rows of a selection.
 """
@@ -22,14 +22,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgen.atomic import read_json
 from matgen.data.batch import Gathered
-from matgen.errors import BadFile, NewerFormat
+from matgen.data.features import WIDE, Features, sparse_rows
+from matgen.errors import BadFile, CrystalError, NewerFormat
 from matgen.records import Crystal, Tokens
 
 if TYPE_CHECKING:
@@ -38,8 +39,12 @@ if TYPE_CHECKING:
     from matgen.roles.ordering import Ordering
     from matgen.roles.representation import Representation
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout."""
+
+_BATCH = 4096
+"""Crystals decoded at a time."""
+T = TypeVar("T")
 
 _INDEX_KEYS = {"fingerprint", "representation", "ordering", "conditions", "seed"}
 
@@ -78,6 +83,11 @@ class TokenStore:
                 f"{path} was written by a newer matgen (format {written}; this installation reads "
                 f"up to {FORMAT}): pip install --upgrade matgen"
             )
+        if isinstance(written, int) and written < FORMAT:
+            raise BadFile(
+                f"{path} was prepared by an older matgen (format {written}, now {FORMAT}); delete "
+                "the folder and prepare the data again"
+            )
         if not isinstance(written, int) or not index.keys() >= _INDEX_KEYS:
             raise BadFile(
                 f"{path / 'index.json'} is no index of a token store; delete the folder, it will "
@@ -92,7 +102,7 @@ class TokenStore:
         )
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.lengths)
 
     @property
     def fingerprint(self) -> str:
@@ -105,14 +115,18 @@ class TokenStore:
         return self.representation.grammar().kind_names
 
     @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """(n + 1,) first token of each sequence."""
-        return np.asarray(self._array("offsets"))
-
-    @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """(n,) tokens per sequence, start and end included; the same for every permutation."""
-        return np.diff(self.offsets).astype(np.int32)
+        lengths = np.asarray(self._array("lengths"), dtype=np.int32)
+        n_tokens = int(lengths.sum(dtype=np.int64))
+        if len(self._ids) != n_tokens:
+            raise self._damaged(f"ids.npy: {len(self._ids)} tokens, lengths add up to {n_tokens}")
+        return lengths
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(n + 1,) first token of each sequence."""
+        return _ends(self.lengths)
 
     @property
     def n_tokens(self) -> int:
@@ -121,64 +135,77 @@ class TokenStore:
 
     def features(self, label: str, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return (R, size) features of a condition, NaN where unknown."""
-        labels = [condition.label for condition in self.conditions]
-        rows: NDArray[np.float32] = self._features[labels.index(label)][indices]
-        return rows
+        i = [condition.label for condition in self.conditions].index(label)
+        features = self._features[i]
+        if features.dense is not None:
+            rows: NDArray[np.float32] = features.dense[indices]
+            return rows
+        size = self.conditions[i].feature_size
+        return sparse_rows(features, self._feature_ends[i], indices, size)
 
     def gather(self, indices: NDArray[np.int64], *, epoch: int) -> Gathered:
         """Return the chosen sequences one after another.
 
         Args:
             indices: (R,) which sequences.
-            epoch: Selects the permutation of a stochastic ordering, else without effect.
+            epoch: Selects what a stochastic ordering or representation draws, else without effect.
         """
-        if self.ordering.stochastic:
-            return self._encode(indices, epoch)
-        starts, lengths = self.offsets[indices], self.lengths[indices].astype(np.int64)
-        first = np.cumsum(lengths) - lengths
-        where = np.repeat(starts - first, lengths) + np.arange(lengths.sum())
-        ids = self._ids[where].astype(np.int64)
-        values = None if self._values is None else np.asarray(self._values[where])
-        kinds = [
-            self.representation.position_kinds(
-                Tokens(ids[f : f + n], None if values is None else values[f : f + n])
-            )
-            for f, n in zip(first, lengths, strict=True)
-        ]
-        return Gathered(ids, values, np.concatenate(kinds))
-
-    def crystal(self, index: int) -> Crystal:
-        """Return the canonical crystal of a sequence."""
-        first, last = int(self._sites[index]), int(self._sites[index + 1])
-        return Crystal(
-            np.array(self._crystals["lattice"][index], dtype=np.float64),
-            np.array(self._crystals["frac"][first:last], dtype=np.float64),
-            np.array(self._crystals["numbers"][first:last], dtype=np.int64),
-            np.array(self._crystals["oxidation"][first:last], dtype=np.int64),
+        sequences = self._written(indices)
+        if self.ordering.stochastic or self.representation.stochastic:
+            sequences = self._drawn(sequences, indices, epoch)
+        values = [tokens.values for tokens in sequences if tokens.values is not None]
+        return Gathered(
+            np.concatenate([tokens.ids for tokens in sequences]),
+            np.concatenate(values) if values else None,
+            self.representation.position_kinds_batch(sequences),
         )
 
+    def crystal(self, index: int) -> Crystal:
+        """Return the canonical crystal of a sequence, on the grid of the representation."""
+        [tokens] = self._written(np.array([index]))
+        return self.representation.decode(tokens)
+
     def crystals(self) -> Iterator[Crystal]:
-        """Yield every canonical crystal."""
-        for index in range(len(self)):
-            yield self.crystal(index)
+        """Yield every canonical crystal, on the grid of the representation."""
+        for first in range(0, len(self), _BATCH):
+            sequences = self._written(np.arange(first, min(first + _BATCH, len(self))))
+            yield from self._decoded(sequences)
 
     def stream(self, index: int, epoch: int) -> np.random.Generator:
         """Return the random stream of one crystal in one epoch."""
         return np.random.default_rng([int(self.index["seed"]), epoch, index])
 
-    def _encode(self, indices: NDArray[np.int64], epoch: int) -> Gathered:
-        sequences = [
-            self.representation.encode(
-                self.crystal(int(i)), self.ordering, self.stream(int(i), epoch)
-            )
-            for i in indices
+    def _written(self, indices: NDArray[np.int64]) -> list[Tokens]:
+        """Return sequences as the store holds them."""
+        lengths = self.lengths[indices].astype(np.int64)
+        first = np.cumsum(lengths) - lengths
+        where = np.repeat(self.offsets[indices] - first, lengths) + np.arange(lengths.sum())
+        ids = self._ids[where].astype(np.int64)
+        values = None if self._values is None else np.asarray(self._values[where])
+        return [
+            Tokens(ids[f : f + n], None if values is None else values[f : f + n])
+            for f, n in zip(first.tolist(), lengths.tolist(), strict=True)
         ]
-        values = [s.values for s in sequences if s.values is not None]
-        return Gathered(
-            np.concatenate([s.ids for s in sequences]),
-            np.concatenate(values) if values else None,
-            np.concatenate([self.representation.position_kinds(s) for s in sequences]),
-        )
+
+    def _drawn(
+        self, sequences: list[Tokens], indices: NDArray[np.int64], epoch: int
+    ) -> list[Tokens]:
+        """Return the same crystals as this epoch writes them."""
+        streams = [self.stream(index, epoch) for index in indices.tolist()]
+        crystals = [
+            self.representation.redescribed(crystal, rng)
+            for crystal, rng in zip(self._decoded(sequences), streams, strict=True)
+        ]
+        drawn = self.representation.encode_batch(crystals, self.ordering, streams)
+        return [self._whole(tokens) for tokens in drawn]
+
+    def _decoded(self, sequences: list[Tokens]) -> list[Crystal]:
+        return [self._whole(crystal) for crystal in self.representation.decode_batch(sequences)]
+
+    def _whole(self, outcome: T | CrystalError) -> T:
+        if isinstance(outcome, CrystalError):
+            raise self._damaged(str(outcome))
+        return outcome
 
     @cached_property
     def _ids(self) -> NDArray[np.integer[Any]]:
@@ -189,16 +216,25 @@ class TokenStore:
         return self._array("values") if (self.path / "values.npy").exists() else None
 
     @cached_property
-    def _features(self) -> list[NDArray[np.float32]]:
-        return [self._array(f"feature_{i}") for i in range(len(self.conditions))]
+    def _features(self) -> list[Features]:
+        return [
+            Features(dense=self._array(f"feature_{i}_dense"))
+            if condition.feature_size <= WIDE
+            else Features(
+                counts=self._array(f"feature_{i}_counts"),
+                columns=self._array(f"feature_{i}_columns"),
+                values=self._array(f"feature_{i}_values"),
+            )
+            for i, condition in enumerate(self.conditions)
+        ]
 
     @cached_property
-    def _crystals(self) -> dict[str, NDArray[Any]]:
-        return {name: self._array(name) for name in ("lattice", "frac", "numbers", "oxidation")}
-
-    @cached_property
-    def _sites(self) -> NDArray[np.int64]:
-        return np.asarray(self._array("sites"))
+    def _feature_ends(self) -> list[NDArray[np.int64]]:
+        """Per condition (n + 1,) where the entries of each row begin; empty if it is dense."""
+        return [
+            _ends(np.maximum([] if features.counts is None else features.counts, 0))
+            for features in self._features
+        ]
 
     def _array(self, name: str) -> NDArray[Any]:  # dtype as saved
         try:
@@ -206,8 +242,15 @@ class TokenStore:
                 self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False
             )
         except (OSError, ValueError, EOFError) as error:
-            raise BadFile(
-                f"token store {self.path} is damaged ({name}.npy: {error}); delete the folder, "
-                "it will be built again"
-            ) from None
+            raise self._damaged(f"{name}.npy: {error}") from None
         return array
+
+    def _damaged(self, what: str) -> BadFile:
+        return BadFile(
+            f"token store {self.path} is damaged ({what}); delete the folder, it will be built "
+            "again"
+        )
+
+
+def _ends(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])

@@ -255,7 +255,7 @@ def test_a_value_that_is_not_a_number_counts_as_unknown(tmp_path: Path) -> None:
     )
     assert nan.conditions == absent.conditions
     assert nan.index["known"] == absent.index["known"]
-    assert contents(nan.path)["feature_0.npy"] == contents(absent.path)["feature_0.npy"]
+    assert contents(nan.path)["feature_0_dense.npy"] == contents(absent.path)["feature_0_dense.npy"]
 
 
 def test_a_value_that_a_condition_cannot_use_is_named_with_its_record(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from matgen import Crystal, Ordering, Representation
 from matgen.data.token_store import FORMAT, TokenStore
-from matgen.errors import BadFile, NewerFormat
+from matgen.errors import BadFile, BadOptions, NewerFormat
 from matgen.records import Tokens
 from matgen_materium.atoms import Atoms
 from matgen_materium.conditions import Density
+from matgen_materium.elements_asked import ChemicalSystem, ReducedFormula
 from matgen_materium.orderings import High, Low, Random
 from matgen_toy.asking import BySpecies
 from matgen_toy.cubic import Cubic
@@ -62,14 +63,14 @@ def test_gather_gives_what_encode_gives_crystal_by_crystal(
         assert gathered.values is None
 
 
-def test_the_crystals_of_a_store_are_those_of_the_dataset(tmp_path: Path) -> None:
+def test_the_crystals_of_a_store_are_those_of_the_dataset_on_the_grid(tmp_path: Path) -> None:
     store = built(tmp_path)
+    states = np.array([1] * 4 + [-1] * 4, dtype=np.int64)
     for crystal, record in zip(store.crystals(), Salts().records("train"), strict=True):
-        np.testing.assert_array_equal(crystal.lattice, record.crystal.lattice)
-        np.testing.assert_array_equal(crystal.frac, record.crystal.frac)
-        np.testing.assert_array_equal(crystal.numbers, record.crystal.numbers)
-        assert crystal.oxidation is not None
-        assert crystal.oxidation.tolist() == [1] * 4 + [-1] * 4
+        # 4.0 Å and its like are points of the grid, and so are quarters.
+        np.testing.assert_allclose(crystal.lattice, record.crystal.lattice, atol=1e-9)
+        expected = record.crystal.with_oxidation(states)
+        assert sorted(written_sites(crystal)) == sorted(written_sites(expected))
 
 
 def test_a_redrawn_ordering_writes_the_same_sites_in_another_order_each_epoch(
@@ -128,7 +129,7 @@ def test_a_reopened_store_says_what_it_is_made_of(tmp_path: Path) -> None:
     assert again.n_tokens == again.index["n_tokens"] == int(again.lengths.sum())
 
 
-@pytest.mark.parametrize("name", ["ids", "offsets", "lattice", "feature_0"])
+@pytest.mark.parametrize("name", ["ids", "lengths", "feature_0_dense"])
 @pytest.mark.parametrize("kept", [0, 20, 130])
 def test_a_truncated_array_says_to_delete_the_folder(tmp_path: Path, name: str, kept: int) -> None:
     store = built(tmp_path, conditions=(Density(),))
@@ -140,7 +141,7 @@ def test_a_truncated_array_says_to_delete_the_folder(tmp_path: Path, name: str, 
 
 def test_a_missing_array_says_to_delete_the_folder(tmp_path: Path) -> None:
     store = built(tmp_path)
-    (store.path / "offsets.npy").unlink()
+    (store.path / "lengths.npy").unlink()
     with pytest.raises(BadFile, match="delete the folder"):
         _read_everything(TokenStore.open(store.path, catalog()))
 
@@ -150,6 +151,75 @@ def test_a_store_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     (store.path / "index.json").write_text(json.dumps({"format": FORMAT + 1}))
     with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}.*upgrade"):
         TokenStore.open(store.path, catalog())
+
+
+def test_a_store_of_an_older_format_says_to_prepare_again(tmp_path: Path) -> None:
+    store = built(tmp_path)
+    (store.path / "index.json").write_text(json.dumps({"format": FORMAT - 1}))
+    with pytest.raises(BadFile, match=r"older matgen .* prepare the data again"):
+        TokenStore.open(store.path, catalog())
+
+
+def test_tokens_that_do_not_add_up_to_their_lengths_are_refused(tmp_path: Path) -> None:
+    store = built(tmp_path)
+    np.save(store.path / "ids.npy", np.zeros(5, dtype=np.uint16))
+    with pytest.raises(BadFile, match="lengths add up to"):
+        _read_everything(TokenStore.open(store.path, catalog()))
+
+
+def test_random_origins_move_all_sites_together_by_whole_points_in_each_epoch(
+    tmp_path: Path,
+) -> None:
+    store = built(tmp_path, representation=Atoms(origins="random"))
+    canonical = built(tmp_path, representation=Atoms())
+    for index in ALL:
+        shifts = set()
+        for epoch in range(3):
+            moved = store.representation.decode(sequences(store, epoch)[index])
+            kept = canonical.crystal(index)
+            np.testing.assert_allclose(moved.lattice, kept.lattice, atol=1e-9)
+            points = np.rint(moved.frac * 1152).astype(int)
+            one = points[moved.numbers == kept.numbers[0]]
+            other = np.rint(kept.frac * 1152).astype(int)[kept.numbers == kept.numbers[0]]
+            steps = {tuple((p - q) % 1152) for p in one for q in other}
+            # Rock salt: each shift that maps the element onto itself maps the whole crystal.
+            fits = [
+                step
+                for step in steps
+                if {tuple(p) for p in points}
+                == {tuple(q) for q in (np.rint(kept.frac * 1152).astype(int) + step) % 1152}
+            ]
+            assert fits
+            shifts.add(min(fits))
+        assert len(shifts) > 1
+
+
+def test_wide_features_are_kept_sparse_and_come_back_whole(tmp_path: Path) -> None:
+    store = built(tmp_path, conditions=(ReducedFormula(), ChemicalSystem()))
+    assert not list(store.path.glob("feature_0_dense.npy"))
+    rows = store.features("reduced_formula", np.array([6, 0, 6]))
+    expected = [ReducedFormula().feature(formula) for formula in ("RbCl", "LiF", "RbCl")]
+    np.testing.assert_array_equal(rows, np.array(expected, dtype=np.float32))
+    flags = store.features("chemical_system", ALL)
+    assert flags.shape == (7, ChemicalSystem().feature_size)
+    assert (flags.sum(axis=1) == 2.0).all()
+
+
+def test_a_lattice_grid_on_request_just_holds_the_training_crystals(tmp_path: Path) -> None:
+    store = built(tmp_path, representation=Atoms(lattice_range="dataset"))
+    fitted = store.representation
+    assert isinstance(fitted, Atoms)
+    assert fitted.lattice_range == "fitted"
+    assert fitted.answers(Atoms(lattice_range="dataset"))
+    assert not fitted.answers(Atoms(lattice_range="dataset", max_sites=7))
+    assert not fitted.answers(Atoms())
+    assert fitted.bins.lattice[0].lowest == pytest.approx(4.0)
+    assert fitted.bins.lattice[2].highest == pytest.approx(5.8)
+    assert len(store) == 7
+    val = built(tmp_path, split="val", representation=fitted)
+    assert val.representation == fitted
+    with pytest.raises(BadOptions, match="prepare those first"):
+        built(tmp_path, split="val", representation=Atoms(lattice_range="dataset"))
 
 
 @pytest.mark.parametrize("index", [{}, {"format": "one"}, {"format": FORMAT}])
