@@ -18,6 +18,7 @@ from matgen.io.unpacking import LARGEST_FILE_BYTES
 
 RUN_BYTES: Final = 2**20
 """How much is read at a time; a run is this large, or one entry if that is larger."""
+_LARGEST_HEADER: Final = 2**20
 _NEWLINE, _QUOTE, _RETURN = b'\n"\r'
 
 
@@ -86,7 +87,7 @@ def runs(stream: BinaryIO, kind: Format) -> Iterator[Run]:
 
 def _header(stream: BinaryIO) -> bytes:
     """Return the first line of a csv; column names hold no line ends."""
-    line = stream.readline(RUN_BYTES)
+    line = stream.readline(_LARGEST_HEADER)
     return line if line.endswith(b"\n") else line + b"\n" if line else b""
 
 

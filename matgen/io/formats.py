@@ -30,7 +30,7 @@ _TARS = (".tar", ".tar.gz", ".tgz")
 
 def format_of(name: str) -> Format | None:
     """Return the format of a file of this name, ``.gz`` left off; None if we read no such file."""
-    bare = PurePosixPath(name).name
+    bare = PurePosixPath(name.replace("\\", "/")).name
     if bare.startswith(".") or bare == MANIFEST:
         return None
     bare = without_gz(bare)

@@ -26,6 +26,9 @@ _MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "#N/A", "null", "NULL", "No
 """Values of a csv that say that there is none."""
 
 
+CUT: Final = "the file ends without a line end; it may be truncated (add one if it is whole)"
+
+
 def parse(kind: Format, data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     """Yield the entries of the bytes of a file, or of a part of it that ends where an entry does.
 
@@ -68,6 +71,8 @@ def _poscar(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     from matgen.io.poscar import read_poscar
 
     text = _text(data, place.source)
+    if _is_cut(data, place):
+        raise BadFile(f"{place.source}: {CUT}")
 
     def make() -> Crystal:
         return read_poscar(text, max_sites=max_sites)
@@ -104,6 +109,9 @@ def _xyz(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
             return frame_crystal(frame, raw)
 
         at = place.at(number, _id_in(raw))
+        if number == len(frames) - 1 and _is_cut(data, place):
+            yield bad(at, CUT, info=info)
+            continue
         yield guarded(at, make, info, n_sites=len(frame) - 2, max_sites=max_sites)
 
 
@@ -196,6 +204,9 @@ def _csv(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
         except BadFile as error:
             yield bad(at, str(error))
             continue
+        if number == table.num_rows - 1 and _is_cut(data, place):
+            yield bad(at, CUT)
+            continue
         info = {n: _number_or_text(text) for n, text in texts.items() if text not in _MISSING}
         yield _csv_entry(row["cif"] or b"", place.at(number, _id_in(texts)), info, max_sites)
 
@@ -209,6 +220,11 @@ def _csv_entry(cif: bytes, place: Place, info: Mapping[str, Any], max_sites: int
     if len(found) > 1:
         return bad(place, f"its CIF has {len(found)} blocks with sites; expected one", info=info)
     return replace(found[0], source=place.source, info=info)
+
+
+def _is_cut(data: bytes, place: Place) -> bool:
+    """Whether a file may end within its last number: a shorter number is a number, too."""
+    return place.is_last and not data.endswith(b"\n")
 
 
 def _number_or_text(text: str) -> float | str:

@@ -15,7 +15,7 @@ from matgen.io.crystal_table import CrystalTable
 from matgen.io.entries import MAX_SITES, Entry, Place, table_entries, unreadable
 from matgen.io.formats import TABLES, Format, format_of, stem_of
 from matgen.io.parsing import parse
-from matgen.io.unpacking import open_zip, read_member, read_whole
+from matgen.io.unpacking import open_zip, read_member, read_whole, unpacked
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class MembersPiece(Piece):
             for name in self.names:
                 place = _place(f"{self.path}:{name}", name)
                 try:
-                    data = read_member(archive, archive.getinfo(name))
+                    packed = read_member(archive, archive.getinfo(name))
+                    data = unpacked(name, packed, place.source)
                 except BadFile as error:
                     yield unreadable(place, error)
                     continue
@@ -83,12 +84,16 @@ class HeldPiece(Piece):
 
     def entries(self, *, max_sites: int = MAX_SITES) -> Iterator[Entry]:
         """Yield the entries of each file."""
-        for name, data, problem in self.held:
+        for name, packed, problem in self.held:
             place = _place(f"{self.source}:{name}", name)
-            if problem:
-                yield unreadable(place, BadFile(problem))
-            else:
-                yield from _parsed(name, data, place, max_sites)
+            try:
+                if problem:
+                    raise BadFile(problem)
+                data = unpacked(name, packed, place.source)
+            except BadFile as error:
+                yield unreadable(place, error)
+                continue
+            yield from _parsed(name, data, place, max_sites)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ _ALWAYS_ALLOWED: Final = 2**20
 """Bytes that anything may unpack to: a short text of one letter compresses a thousandfold."""
 _LARGEST_HEADER: Final = 2**24
 """Of a file in a tar archive, bytes; long names are put into headers."""
+_AT_ONCE = 2**18
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -53,10 +54,10 @@ class TarMember:
 class _Unpacked(io.RawIOBase):
     """What a gzip file unpacks to, read no further than it may expand."""
 
-    def __init__(self, packed: BinaryIO, path: Path) -> None:
+    def __init__(self, packed: BinaryIO, source: str) -> None:
         self._packed = packed
         self._file = gzip.GzipFile(fileobj=packed, mode="rb")
-        self._path = path
+        self._source = source
         self._n_out = 0
 
     def readable(self) -> bool:
@@ -64,13 +65,14 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: Buffer
         try:
-            data = self._file.read(len(buffer))
+            # However much is asked for: what one read gives is not bounded by its input.
+            data = self._file.read(min(len(buffer), _AT_ONCE))
         except (OSError, EOFError, zlib.error) as error:
-            raise BadFile(f"{self._path} is no readable gzip file: {error}") from None
+            raise BadFile(f"{self._source} is no readable gzip file: {error}") from None
         self._n_out += len(data)
         n_in = self._packed.tell()
         if self._n_out > max(LARGEST_EXPANSION * n_in, _ALWAYS_ALLOWED):
-            raise BadFile(_expands(str(self._path), n_in, self._n_out))
+            raise BadFile(_expands(self._source, n_in, self._n_out))
         buffer[: len(data)] = data
         return len(data)
 
@@ -88,7 +90,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         except OSError as error:
             raise BadFile(f"cannot read {path}: {error.strerror or error}") from None
         if is_gzipped(path.name):
-            yield io.BufferedReader(_Unpacked(packed, path), 2**16), packed
+            yield io.BufferedReader(_Unpacked(packed, str(path)), 2**16), packed
         else:
             yield packed, packed
 
@@ -101,12 +103,30 @@ def read_whole(path: Path) -> bytes:
     """
     with opened(path) as (stream, _):
         try:
-            data = stream.read(LARGEST_FILE_BYTES + 1)
+            return _limited(stream, str(path))
         except OSError as error:
             raise BadFile(f"cannot read {path}: {error.strerror or error}") from None
-    if len(data) > LARGEST_FILE_BYTES:
-        raise BadFile(f"{path} holds more than {LARGEST_FILE_BYTES} bytes; no one crystal does")
-    return data
+
+
+def unpacked(name: str, data: bytes, source: str) -> bytes:
+    """Return the bytes of a file of this name, unpacked if it ends in ``.gz``.
+
+    Raises:
+        BadFile: damaged, or larger than one text is.
+    """
+    if not is_gzipped(name):
+        return data
+    return _limited(io.BufferedReader(_Unpacked(io.BytesIO(data), source), 2**16), source)
+
+
+def _limited(stream: BinaryIO, source: str) -> bytes:
+    blocks, n_bytes = [], 0
+    while block := stream.read(_AT_ONCE):
+        blocks.append(block)
+        n_bytes += len(block)
+        if n_bytes > LARGEST_FILE_BYTES:
+            raise BadFile(f"{source} holds more than {LARGEST_FILE_BYTES} bytes; no crystal does")
+    return b"".join(blocks)
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
