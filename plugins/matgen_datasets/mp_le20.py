@@ -39,7 +39,7 @@ _RULES = "1"
 
 
 class MpLe20(DatasetSource):
-    """Materials Project, PBE, as primitive Niggli cells (symprec 0.01 Å).
+    """Materials Project, PBE, in canonical cells (symprec 0.01 Å).
 
     Validation is that of MP-20. Training leaves out every row that shares reduced formula and space
     group with a validation material. No row shares them with MP-20's test set, unless MP-20's own
@@ -73,7 +73,7 @@ class MpLe20(DatasetSource):
 
     @property
     def reduced(self) -> bool:
-        """Every crystal is its primitive Niggli cell."""
+        """Every crystal is in its canonical cell."""
         return True
 
     def for_conditions(self, labels: frozenset[str]) -> MpLe20:
