@@ -163,9 +163,11 @@ def do_piece(task: PieceTask) -> tuple[int, Counted]:
                 writer.add(*row, extra=(entry.source,))
                 counted.n_crystals += 1
             writer.tell(COUNTED, counted.to_json())
+        # Before the part is there: a part is done with its problems, or not at all.
         if problems:
-            # Before the part is there: a part is done with its problems, or not at all.
             write_text(problems_path(task.folder, task.number), "".join(problems))
+        else:
+            problems_path(task.folder, task.number).unlink(missing_ok=True)
     return task.piece.n_bytes, counted
 
 
