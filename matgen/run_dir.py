@@ -130,8 +130,10 @@ def load_model(folder: Path, catalog: Catalog, *, device: str) -> tuple[CrystalM
 
     run = load_run(folder, catalog)
     weights = read_tensors(folder / "model.safetensors")
-    names = run.spec.representation.vocabulary().to_json()
-    if read_json(folder / "vocabulary.json") != names:
+    today = run.spec.representation.vocabulary().to_json()
+    saved = read_json(folder / "vocabulary.json")
+    # Written before there were scales, a file lacks them.
+    if saved | {"scales": saved.get("scales", today["scales"])} != today:
         raise BadFile(
             f"{folder / 'vocabulary.json'} differs from what its representation gives today; "
             "the plugin changed its tokens since this run"

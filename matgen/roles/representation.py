@@ -37,6 +37,8 @@ class Vocabulary:
         start: Id that opens every sequence.
         end: Id that closes every sequence.
         continuous: Ids that carry a value.
+        scales: What quantised tokens mean: quantity to the value of bin 0, the step, and the number
+            of bins, in the unit that its name gives (``a_ang``).
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,7 @@ class Vocabulary:
     start: int
     end: int
     continuous: tuple[int, ...] = ()
+    scales: tuple[tuple[str, float, float, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,6 +65,10 @@ class Vocabulary:
             "start": self.start,
             "end": self.end,
             "continuous": list(self.continuous),
+            "scales": {
+                name: {"lowest": lowest, "step": step, "n": n}
+                for name, lowest, step, n in self.scales
+            },
         }
 
 

@@ -84,6 +84,7 @@ class Atoms(Representation):
             kinds=("special",) * len(SPECIALS) + ("element",) * len(species) + ("bin",) * len(bins),
             start=SOS,
             end=EOS,
+            scales=self.bins.scales,
         )
 
     @cached_property

@@ -85,6 +85,19 @@ class Bins(BaseModel):
         return cls(n_coordinate=1024, lattice=(*lengths, *angles))
 
     @property
+    def scales(self) -> tuple[tuple[str, float, float, int], ...]:
+        """What bins mean, as a vocabulary tells it."""
+        n = self.n_coordinate
+        units = ("ang", "ang", "ang", "deg", "deg", "deg")
+        return (
+            ("fractional_coordinate", 0.0, 1.0 / n, n),
+            *(
+                (f"{name}_{unit}", grid.lowest, grid.step, grid.n)
+                for name, unit, grid in zip(PARAMETERS, units, self.lattice, strict=True)
+            ),
+        )
+
+    @property
     def n_tokens(self) -> int:
         """Size of the shared token set."""
         return max(self.n_coordinate, *(grid.n for grid in self.lattice))

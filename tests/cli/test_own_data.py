@@ -47,3 +47,29 @@ def test_a_column_of_ones_own_data_becomes_a_condition(
     assert json.loads(out.read_text().splitlines()[0])["requested"] == {"dielectric": 2.5}
     done = cli("sample", "--model", run, "--cond", "dielectric=900", "-n", 1, "--out", out)
     assert "outside the training data" in done.stderr
+
+
+def test_a_lattice_grid_fitted_to_the_data_goes_from_store_to_model_to_samples(
+    cli: Cli, own_file: Path, tmp_path: Path
+) -> None:
+    stores, run = tmp_path / "stores", tmp_path / "run"
+    asked = (
+        "--dataset", own_file, "--cond", "density", "--set", "dataset.val_fraction=0.3",
+        "--set", "representation.lattice_range=dataset", "--set", "representation.origins=random",
+    )  # fmt: skip
+    done = cli("data", "prepare", *asked, "--out", stores, "--json")
+    assert done.returncode == 0, done.stderr
+    train = ("train", *asked, "--preset", "tiny", "--stores", stores, "--out", run)
+    done = cli(*train, "--max-steps", 3)
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((run / "run.json").read_text())["model"]["representation"]["settings"]
+    grids = saved["bins"]["lattice"]
+    assert saved["lattice_range"] == "fitted"
+    assert grids[0] == grids[2]
+    assert grids[0]["n"] < 1152
+    scales = json.loads((run / "vocabulary.json").read_text())["scales"]
+    assert scales["a_ang"]["n"] == grids[0]["n"]
+    done = cli("train", "--resume", run, "--max-steps", 5)
+    assert done.returncode == 0, done.stderr
+    done = cli("sample", "--model", run, "-n", 2, "--out", tmp_path / "s.jsonl")
+    assert done.returncode == 0, done.stderr

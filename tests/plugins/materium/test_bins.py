@@ -83,3 +83,14 @@ def test_the_paper_has_1024_bins_and_its_own_ranges() -> None:
     paper = Bins.paper()
     assert paper.n_tokens == 1024
     assert [round(grid.highest, 9) for grid in paper.lattice] == [10.0, 12.5, 20.0, 120, 120, 120]
+
+
+def test_the_vocabulary_says_what_bins_mean() -> None:
+    atoms = Atoms(bins=Bins.paper())
+    scales = atoms.vocabulary().to_json()["scales"]
+    assert isinstance(scales, dict)
+    k = 500
+    read = [scale["lowest"] + scale["step"] * k for scale in scales.values()]
+    assert read[0] == pytest.approx(float(atoms.bins.frac(np.array(k))))
+    assert read[1:] == pytest.approx(atoms.bins.parameters(np.full(6, k)).tolist())
+    assert list(scales)[1:4] == ["a_ang", "b_ang", "c_ang"]
