@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _SYSTEM_COLOURS: Final = dict(
     zip(
         CRYSTAL_SYSTEMS,
-        ("#000000", ORANGE, "#56B4E9", GREEN, "#CC79A7", "#D55E00", BLUE),
+        ("#000000", ORANGE, "#56B4E9", GREEN, "#CC79A7", VERMILION, BLUE),
         strict=True,
     )
 )
@@ -43,7 +43,7 @@ _UNITS: Final = {
 }  # fmt: skip
 _STYLE: Final[dict[Any, Any]] = {  # matplotlib's type of its keys is private
     "font.size": 10,
-    "axes.titlesize": 11,
+    "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -281,9 +281,9 @@ def _distribution(figure: Figure, values: Distribution, label: str, *, title: st
     axes.xaxis.set_major_locator(MaxNLocator(integer=bins.whole))
     median = values.quantile(0.5)
     assert median is not None
-    axes.axvline(median, color="#D55E00", linestyle="--", linewidth=1.5,
-                 label=f"median {median:.4g}")  # fmt: skip
-    axes.legend(loc="upper right")
+    axes.axvline(median, color=VERMILION, linestyle="--", linewidth=1.5)
+    # In a corner of its own: a legend would lie on the bars of some property.
+    axes.set_title(f"median {median:.4g}", loc="right", color=VERMILION)
     _note_outside(axes, bins.outside)
 
 

@@ -17,6 +17,8 @@ _TAIL: Final = 0.001
 """Share of the values on either side that may lie outside, if they stretch the axis."""
 _STRETCH: Final = 1.5
 _UNEVEN: Final = 30
+_NOISE: Final = 1e-9
+"""Values nearer to zero than this share of the range are zero: no bin for -4e-14 eV/atom."""
 _MOST_WHOLE: Final = 60
 
 
@@ -55,6 +57,8 @@ def histogram(
         centred: Bins lie around the multiples of their width, not between them.
     """
     points, counts = values.points()
+    if len(points):
+        points = np.where(abs(points) < _NOISE * (points[-1] - points[0]), 0.0, points)
     if edges is None:
         edges = _edges(values, points, centred=centred)
     inside = np.histogram(points, bins=edges, weights=counts)[0]
@@ -87,7 +91,8 @@ def _shown(values: Distribution, points: NDArray[np.float64]) -> tuple[float, fl
     assert high is not None
     if points[-1] - points[0] <= _STRETCH * (high - low):
         return float(points[0]), float(points[-1])
-    return low, high
+    noise = _NOISE * float(points[-1] - points[0])
+    return 0.0 if abs(low) < noise else low, high
 
 
 def _round_width(width: float) -> float:

@@ -161,6 +161,7 @@ def described_table(crystals: Iterable[Crystal], pool: Pool, observer: Observer)
         for described in found:
             table.add(described)
         observer("symmetry", len(table), None)
+    observer("symmetry", len(table), len(table))
     return table
 
 

@@ -14,7 +14,7 @@ from matgen import DatasetSource, Record
 from matgen.data.material_table import formula_digest
 from matgen.data.space_groups import LOOSE_ANG, TIGHT_ANG, space_group
 from matgen.errors import BadOptions
-from matgen.records import Crystal, LabelSource, Skipped
+from matgen.records import LabelSource, Skipped
 from matgen.roles.dataset import Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -26,8 +26,8 @@ class Mixed(DatasetSource):
     """Several datasets joined, as mp_le20+jarvis; conditions name the label sources they learn.
 
     What one part validates or tests on, no other part trains on: a row is left out if it shares
-    reduced formula and space group (symprec 0.01 or 0.1 Å) with a row of a later split of another
-    part.
+    reduced formula and space group (its own, or at a symprec of 0.01 or 0.1 Å) with a row of a
+    later split of another part.
     """
 
     name = "mixed"
@@ -112,7 +112,7 @@ class Mixed(DatasetSource):
                 continue
             renamed = self._renamed[index]
             for record in part.records(split, on_skip=on_skip):
-                if held_out.shares(record.crystal, index):
+                if held_out.shares(record, index):
                     continue
                 sources = {
                     name: source.name
@@ -169,36 +169,38 @@ class Mixed(DatasetSource):
                     if seen.setdefault(digest, index) != index:
                         clashing.add(digest)
                     if other in later:
-                        held_out.add(record.crystal, index)
+                        held_out.add(record, index)
         return clashing, held_out
 
 
 class _HeldOut:
-    """Crystals that other parts may not train on; symmetry is found where formulas meet."""
+    """Records that other parts may not train on; symmetry is found where formulas meet."""
 
     def __init__(self) -> None:
-        self._crystals: dict[int, list[tuple[int, Crystal]]] = defaultdict(list)
+        self._records: dict[int, list[tuple[int, Record]]] = defaultdict(list)
         self._found: dict[int, list[tuple[int, frozenset[int]]]] = {}
 
-    def add(self, crystal: Crystal, part: int) -> None:
-        """Hold out a crystal of a part."""
-        self._crystals[formula_digest(crystal)].append((part, crystal))
+    def add(self, record: Record, part: int) -> None:
+        """Hold out a record of a part."""
+        self._records[formula_digest(record.crystal)].append((part, record))
 
-    def shares(self, crystal: Crystal, part: int) -> bool:
-        """Whether a crystal is the material of one held out by another part."""
-        formula = formula_digest(crystal)
-        if all(other == part for other, _ in self._crystals.get(formula, ())):
+    def shares(self, record: Record, part: int) -> bool:
+        """Whether a record is the material of one held out by another part."""
+        formula = formula_digest(record.crystal)
+        if all(other == part for other, _ in self._records.get(formula, ())):
             return False
         if formula not in self._found:
-            self._found[formula] = [(o, _groups(c)) for o, c in self._crystals[formula]]
-        groups = _groups(crystal)
+            self._found[formula] = [(o, _groups(held)) for o, held in self._records[formula]]
+        groups = _groups(record)
         return any(other != part and groups & held for other, held in self._found[formula])
 
 
-def _groups(crystal: Crystal) -> frozenset[int]:
-    """Return the space groups at both tolerances."""
-    found = (space_group(crystal, symprec=symprec) for symprec in (TIGHT_ANG, LOOSE_ANG))
-    return frozenset(group for group in found if group is not None)
+def _groups(record: Record) -> frozenset[int]:
+    """Return the space groups of the crystal at both tolerances, and the one it came with."""
+    found = [space_group(record.crystal, symprec=symprec) for symprec in (TIGHT_ANG, LOOSE_ANG)]
+    own = record.properties.get("space_group")
+    # spglib and moyo part on one crystal in two hundred.
+    return frozenset([*(g for g in found if g), *([int(own)] if isinstance(own, float) else [])])
 
 
 def _digest(text: str) -> int:

@@ -109,6 +109,15 @@ def test_far_tails_are_cut_and_counted() -> None:
     assert bins.outside >= 1
 
 
+def test_rounding_noise_below_zero_gets_no_bin_of_its_own() -> None:
+    distribution = Distribution()
+    distribution.add(np.append(np.linspace(0.0, 1.0, 100), [-4e-14] * 50))
+    bins = histogram(distribution)
+    assert bins.edges[0] == 0.0
+    assert bins.counts[0] >= 50
+    assert bins.outside == 0
+
+
 def test_counts_are_those_of_the_crystals() -> None:
     listed = Listed(rows=tuple(("train", Record(f"{i}", c)) for i, c in enumerate(CRYSTALS)))
     found = gathered(listed)
