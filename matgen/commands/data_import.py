@@ -84,7 +84,7 @@ def import_data(
         val_fraction=val_fraction,
     )
     sources = _sources(catalog, inputs, source or [])
-    bar = _Bar()
+    bar = ImportBar()
     try:
         with bar:
             report = import_crystals(
@@ -179,7 +179,7 @@ def _read_from(catalog: Catalog, given: str) -> Path | DatasetSource:
     return dataset_of(catalog, given, [])
 
 
-class _Bar:
+class ImportBar:
     """A progress bar over the bytes of the sources; an observer of the import."""
 
     def __init__(self) -> None:
@@ -266,7 +266,7 @@ def _told(report: ImportReport, seconds: float) -> dict[str, object]:
     }
 
 
-def _say_report(report: ImportReport, stated: Mapping[str, str], bar: _Bar) -> None:
+def _say_report(report: ImportReport, stated: Mapping[str, str], bar: ImportBar) -> None:
     """Say on the screen what became of the entries."""
     from matgen.commands.console import say, warn
     from matgen.data.imported_folder import PROBLEMS

@@ -13,6 +13,9 @@ import pytest
 
 from matgen import testing
 from matgen.catalog import Catalog
+from matgen.commands.data_import import ImportBar
+from matgen.data.import_plan import ImportSettings, ImportSource
+from matgen.data.importing import import_crystals
 from matgen.errors import BadOptions, MissingDependency
 from matgen.evaluation.reference import Reference
 from matgen.roles import ROLES
@@ -30,6 +33,7 @@ FETCHED = [
 SETTINGS: dict[str, dict[str, Any]] = {
     # Settings without a default.
     "datasets:files": {"path": "CELLS"},
+    "datasets:imported": {"path": "IMPORTED"},
     "datasets:mixed": {
         "parts": [CATALOG.build("dataset", name) for name in ("datasets:jarvis", "toy:textbook")]
     },
@@ -39,8 +43,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # Sizes that fit a test.
     "materium:llama": {"width": 32, "heads": 2, "layers": 2, "ffn_width": 48},
 }
-"""Settings by qualified name; the text CELLS stands for a folder with the hostile crystals, FETCHED
-for one that ``matgen data fetch`` could have filled."""
+"""Settings by qualified name; the text CELLS stands for a folder with the hostile crystals,
+IMPORTED for what ``matgen data import`` makes of it, FETCHED for one that ``matgen data fetch`` could
+have filled."""
 
 GIVEN: dict[str, dict[str, Any]] = {}
 """Further arguments of a component's check by qualified name."""
@@ -74,6 +79,19 @@ def test_no_plugin_is_broken_and_every_role_is_filled() -> None:
     assert (problems, set(ROLES) - filled) == ({}, set())
 
 
+def imported(cells: str, out: Path) -> str:
+    """Return the folder of an import."""
+    import_crystals(
+        [ImportSource.of(cells, Path(cells), None)],
+        out,
+        ImportSettings(computed=("density", "space_group", "reduced_formula")),
+        CATALOG.build("executor", "local"),
+        ImportBar(),
+        problems="report",
+    )
+    return str(out)
+
+
 @pytest.mark.parametrize("name", names("dataset"))
 def test_a_dataset_repeats_itself_and_keeps_its_splits_apart(
     name: str, cells: str, tmp_path: Path
@@ -83,6 +101,8 @@ def test_a_dataset_repeats_itself_and_keeps_its_splits_apart(
         folder = served_data.fetched_folder(dataset.name, tmp_path)
         dataset = dataset.model_copy(update={"path": str(folder)})
         assert dataset.is_fetched()
+    if name == "datasets:imported":
+        dataset = dataset.model_copy(update={"path": imported(cells, tmp_path / "out")})
     try:
         testing.check_dataset(dataset, limit=50)
     except MissingDependency as error:
