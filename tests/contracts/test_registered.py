@@ -44,8 +44,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "materium:llama": {"width": 32, "heads": 2, "layers": 2, "ffn_width": 48},
 }
 """Settings by qualified name; the text CELLS stands for a folder with the hostile crystals,
-IMPORTED for what ``matgen data import`` makes of it, FETCHED for one that ``matgen data fetch`` could
-have filled."""
+IMPORTED for what ``matgen data import`` makes of it, FETCHED for one that ``matgen data fetch``
+could have filled."""
 
 GIVEN: dict[str, dict[str, Any]] = {}
 """Further arguments of a component's check by qualified name."""
