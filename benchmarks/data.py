@@ -190,23 +190,24 @@ def _prepare_for_memory(path: str, folder: str, pipe: Any) -> None:
     start = time.perf_counter()
     store = prepare(plan, Path(folder), catalog, ProcessExecutor(), observer=Quiet())
     seconds = time.perf_counter() - start
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    n_workers = len(os.sched_getaffinity(0))
-    pipe.send((str(store.path), seconds, (own + n_workers * workers) / 1024))
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime
+    peak = own.ru_maxrss + len(os.sched_getaffinity(0)) * workers.ru_maxrss
+    pipe.send((str(store.path), seconds, cpu, peak / 1024))
 
 
-def prepared(path: Path, folder: Path) -> tuple[Path, float, float]:
-    """Return store, seconds and the sum of the processes' peak memory in MB."""
+def prepared(path: Path, folder: Path) -> tuple[Path, float, float, float]:
+    """Return store, seconds, CPU seconds and the sum of the processes' peak memory in MB."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_prepare_for_memory, args=(str(path), str(folder), there)
     )
     process.start()
     there.close()
-    store, seconds, peak_mb = here.recv()
+    store, seconds, cpu, peak_mb = here.recv()
     process.join()
-    return Path(store), seconds, peak_mb
+    return Path(store), seconds, cpu, peak_mb
 
 
 def reopen_s(store: Path) -> float:
@@ -290,7 +291,7 @@ def main() -> None:
             path = folder / f"repeated-{n_rows}"
             repeats = -(-n_rows // options.n)
             write_folder(path, crystals, labels, is_reduced=True, repeats=repeats)
-            stored, seconds, peak_mb = prepared(path, folder / f"stores-{n_rows}")
+            stored, seconds, cpu, peak_mb = prepared(path, folder / f"stores-{n_rows}")
             store = TokenStore.open(stored, catalog)
             files = {p.name: p.stat().st_size for p in stored.iterdir()}
             scaled.append(
@@ -298,6 +299,7 @@ def main() -> None:
                     "rows": len(store),
                     "seconds": round(seconds, 1),
                     "rows_per_s": round(len(store) / seconds),
+                    "cpu_ms_per_row": round(1e3 * cpu / len(store), 3),
                     "peak_mb": round(peak_mb),
                     "reopen_s": round(reopen_s(stored), 3),
                     "token_bytes_per_token": round(files["ids.npy"] / store.n_tokens, 3),
@@ -316,7 +318,9 @@ def main() -> None:
                 "speedup_per_core": result["reduced"]["speedup_per_core"],
                 "speedup_per_core_raw": result["raw"]["speedup_per_core"],
                 "worst_over_median": result["reduced"]["worst_over_median"],
-                "rate_at_scale": round(scaled[-1]["rows_per_s"] / scaled[0]["rows_per_s"], 2),
+                "cpu_per_row_at_scale": round(
+                    scaled[-1]["cpu_ms_per_row"] / scaled[0]["cpu_ms_per_row"], 2
+                ),
                 "peak_mb": scaled[-1]["peak_mb"],
                 "peak_mb_small": scaled[0]["peak_mb"],
                 "reopen_s": scaled[-1]["reopen_s"],

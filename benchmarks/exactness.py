@@ -30,8 +30,8 @@ from matgen import Crystal
 from matgen.crystal.cell import canonical_cell
 from matgen.crystal.oxidation import OxidationAssigner
 from matgen.crystal.periodic import wrapped
-from matgen.crystal.symmetry import find_symmetry
-from matgen.errors import CrystalError, OutsideRange
+from matgen.crystal.symmetry import space_group
+from matgen.errors import OutsideRange
 from matgen.io.crystal_table import CrystalTable
 from matgen_datasets.mp_le20 import FILE
 from matgen_executors.processes import ProcessExecutor
@@ -59,14 +59,6 @@ def oxidised(crystal: Crystal) -> Crystal:
     return crystal.with_oxidation(OxidationAssigner().assign(crystal).oxidation)
 
 
-def space_group(crystal: Crystal, symprec: float) -> int:
-    """Return the international number, 0 where none is found."""
-    try:
-        return find_symmetry(crystal.with_oxidation(None), symprec=symprec).number
-    except CrystalError:
-        return 0
-
-
 def round_trip(piece: list[tuple[str, Crystal]]) -> list[dict[str, Any]]:
     """Return what one pass through the tokens did to each crystal."""
     matcher = StructureMatcher()
@@ -88,10 +80,10 @@ def round_trip(piece: list[tuple[str, Crystal]]) -> list[dict[str, Any]]:
         moved = lattice_parameters(read.lattice) - lattice_parameters(crystal.lattice)
         result["coordinate_bins"] = float(off)
         result["lattice_bins"] = float(abs(moved / steps).max())
-        groups = [space_group(read, symprec) for symprec in SYMPRECS]
-        own = space_group(crystal, SYMPRECS[0])
+        groups = [space_group(read, symprec=symprec) for symprec in SYMPRECS]
+        own = space_group(crystal, symprec=SYMPRECS[0])
         result["kept"] = [own == group for group in groups]
-        result["kept_unbinned"] = own == space_group(crystal, SYMPRECS[1])
+        result["kept_unbinned"] = own == space_group(crystal, symprec=SYMPRECS[1])
         if not matcher.fit(crystal.to_structure(), read.to_structure()):
             result["cause"] = cause_of(matcher, crystal, read)
     return results

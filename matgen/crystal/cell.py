@@ -31,7 +31,7 @@ def canonical_cell(crystal: Crystal, *, symprec: float = 0.01) -> Crystal:
         BadCrystal: the cell cannot be reduced.
     """
     crystal = _primitive(_right_handed(crystal), symprec)
-    changes = reduced_bases(crystal.lattice)
+    changes = _itself_first(reduced_bases(crystal.lattice))
     # Reduced first: the symmetry search is at its best there, and what it finds is remembered.
     crystal = _changed(crystal, changes[0])
     among = changes @ np.rint(np.linalg.inv(changes[0])).astype(np.int64)
@@ -54,6 +54,15 @@ def _right_handed(crystal: Crystal) -> Crystal:
         return crystal
     # All three vectors turned round: the same points in space, no mirror image.
     return Crystal(-crystal.lattice, -crystal.frac, crystal.numbers, crystal.oxidation)
+
+
+def _itself_first(changes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the changes of basis, none at all first if it is among them.
+
+    So a canonical crystal is not turned in space by doing it again.
+    """
+    is_itself = (changes == np.eye(3, dtype=np.int64)).all(axis=(1, 2))
+    return np.concatenate([changes[is_itself], changes[~is_itself]])
 
 
 def _changed(crystal: Crystal, change: NDArray[np.float64] | NDArray[np.int64]) -> Crystal:

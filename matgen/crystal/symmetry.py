@@ -17,8 +17,12 @@ from matgen.errors import BadCrystal
 from matgen.records import Crystal
 
 if TYPE_CHECKING:
-    from moyopy import Setting
+    from moyopy import MoyoDataset, Setting
 
+TIGHT_ANG = 0.01
+"""Symprec at which datasets give their space groups, Å."""
+LOOSE_ANG = 0.1
+"""Symprec that also sees through the noise of a loose relaxation, Å."""
 _LABEL_STEP = 64
 """More than any range of oxidation states, so that (element, state) becomes one label."""
 
@@ -43,7 +47,7 @@ class Symmetry:
     orbits: NDArray[np.int64]
 
 
-def find_symmetry(crystal: Crystal, *, symprec: float = 0.01) -> Symmetry:
+def find_symmetry(crystal: Crystal, *, symprec: float = TIGHT_ANG) -> Symmetry:
     """Return the symmetry of a crystal; sites of different oxidation states are different sites.
 
     Args:
@@ -53,13 +57,7 @@ def find_symmetry(crystal: Crystal, *, symprec: float = 0.01) -> Symmetry:
     Raises:
         BadCrystal: no symmetry is found, which even the identity would be.
     """
-    from moyopy import Cell, MoyoDataset
-
-    cell = Cell(crystal.lattice.tolist(), crystal.frac.tolist(), labels(crystal).tolist())
-    try:
-        found = MoyoDataset(cell, symprec=symprec, setting=_tables())
-    except ValueError as error:
-        raise BadCrystal(f"no symmetry is found at {symprec:g} Å: {error}") from None
+    found = _dataset(crystal, labels(crystal), symprec)
     operations = found.operations
     return Symmetry(
         found.number,
@@ -70,11 +68,34 @@ def find_symmetry(crystal: Crystal, *, symprec: float = 0.01) -> Symmetry:
     )
 
 
+def space_group(crystal: Crystal, *, symprec: float = TIGHT_ANG) -> int | None:
+    """Return the international number of the space group, None where none is found.
+
+    Args:
+        crystal: Any; one that is no crystal has no space group. Oxidation states do not count.
+        symprec: How far, in Å, a site may be from where an operation puts it.
+    """
+    try:
+        return int(_dataset(crystal, crystal.numbers, symprec).number)
+    except BadCrystal:
+        return None
+
+
 def labels(crystal: Crystal) -> NDArray[np.int64]:
     """Return (N,) numbers, equal where element and oxidation state are."""
     states = 0 if crystal.oxidation is None else crystal.oxidation
     combined: NDArray[np.int64] = crystal.numbers * _LABEL_STEP + states + _LABEL_STEP // 2
     return combined
+
+
+def _dataset(crystal: Crystal, kinds: NDArray[np.int64], symprec: float) -> MoyoDataset:
+    from moyopy import Cell, MoyoDataset
+
+    try:
+        cell = Cell(crystal.lattice.tolist(), crystal.frac.tolist(), kinds.tolist())
+        return MoyoDataset(cell, symprec=symprec, setting=_tables())
+    except ValueError as error:
+        raise BadCrystal(f"no symmetry is found at {symprec:g} Å: {error}") from None
 
 
 @cache

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgen.data.space_groups import LOOSE_ANG, TIGHT_ANG, space_group
+from matgen.crystal.symmetry import LOOSE_ANG, TIGHT_ANG, space_group
 from matgen.evaluation.matching import DEFAULT, Candidate, comparable, composition_key
 from matgen.records import Crystal
 

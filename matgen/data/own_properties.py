@@ -10,7 +10,7 @@ import numpy as np
 
 from matgen.crystal.composition import chemical_system, reduced_formula
 from matgen.crystal.properties import density, hhi
-from matgen.data.space_groups import space_group
+from matgen.crystal.symmetry import space_group
 from matgen.records import Crystal, PropertyValue
 from matgen.units import CANONICAL_UNITS
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.crystal.properties import density
+from matgen.crystal.symmetry import space_group
 from matgen.data.material_table import Observer, in_chunks
-from matgen.data.space_groups import space_group
 from matgen.elements import symbols
 from matgen.errors import BadOptions
 from matgen.records import Crystal, Record, Skipped

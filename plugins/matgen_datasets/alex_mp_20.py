@@ -68,6 +68,11 @@ class AlexMp20(FetchedDataset):
     )
 
     @property
+    def licence(self) -> str:
+        """As Alexandria and the Materials Project give their data."""
+        return "CC BY 4.0"
+
+    @property
     def units(self) -> Mapping[str, str]:
         """Units of the properties; most gaps, moments and moduli are missing."""
         return dict(COLUMNS.values())

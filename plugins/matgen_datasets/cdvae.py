@@ -32,6 +32,7 @@ class Published:
         columns: Column of the files to property and unit.
         functional: Level of theory of the labels, by property where they differ.
         sha256: Digest by split, where known.
+        licence: Of the data, and of the repository that gives it out.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Published:
     functional: str
     functionals: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    licence: str = "CC BY 4.0 (data), MIT (repository)"
 
 
 class CdvaeTable(FetchedDataset):
@@ -53,6 +55,11 @@ class CdvaeTable(FetchedDataset):
     def units(self) -> Mapping[str, str]:
         """Units of the properties; any may be missing."""
         return dict(self.published.columns.values())
+
+    @property
+    def licence(self) -> str:
+        """As it was published."""
+        return self.published.licence
 
     @property
     def label_sources(self) -> Mapping[str, tuple[LabelSource, ...]]:
@@ -151,6 +158,7 @@ class Perov5(CdvaeTable):
             },
             "RPBE",
             {"band_gap": "GLLB-SC", "direct_band_gap": "GLLB-SC"},
+            licence="not stated by the authors (data), MIT (repository)",
         )
 
 

@@ -49,6 +49,11 @@ class Imported(DatasetSource):
         return {name: tuple(found) for name, found in self.description.label_sources.items()}
 
     @property
+    def licence(self) -> str:
+        """Licence of what the crystals were made from, where that said one."""
+        return str(self.description.made_from.get("licence", ""))
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """Splits that the folder has."""
         unknown = set(self.description.splits) - set(get_args(Split))

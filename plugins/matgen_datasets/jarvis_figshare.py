@@ -62,6 +62,11 @@ class JarvisDft3d(FetchedDataset):
     rules = "1"
 
     @property
+    def licence(self) -> str:
+        """As NIST gives its data."""
+        return "public domain"
+
+    @property
     def units(self) -> Mapping[str, str]:
         """Units of the properties; any may be missing."""
         return {**dict(NUMBERS.values()), "magnetic_density": "muB/A3"}

@@ -88,6 +88,11 @@ class MaterialsProject(FetchedDataset):
     """Where the service is."""
 
     @property
+    def licence(self) -> str:
+        """As the Materials Project gives its data; its GNoME batch is more restricted."""
+        return "CC BY 4.0" if self.batches == "open" else "CC BY 4.0; GNoME batch CC BY-NC 4.0"
+
+    @property
     def units(self) -> Mapping[str, str]:
         """Units of the properties; any may be missing."""
         return {

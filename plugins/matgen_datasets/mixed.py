@@ -11,8 +11,8 @@ from typing import get_args
 from pydantic import Field, model_validator
 
 from matgen import DatasetSource, Record
+from matgen.crystal.symmetry import LOOSE_ANG, TIGHT_ANG, space_group
 from matgen.data.material_table import formula_digest
-from matgen.data.space_groups import LOOSE_ANG, TIGHT_ANG, space_group
 from matgen.errors import BadOptions
 from matgen.records import LabelSource, Skipped
 from matgen.roles.dataset import Split

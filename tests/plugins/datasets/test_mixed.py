@@ -148,7 +148,7 @@ def test_parts_choose_their_rows_for_the_conditions() -> None:
 def test_mp_le20_and_jarvis_mixed_share_no_material_between_training_and_validation(
     bundled: dict[str, list[Record]],
 ) -> None:
-    from matgen.data.space_groups import space_group
+    from matgen.crystal.symmetry import space_group
 
     formulas = {reduced_formula(r.crystal) for r in bundled["val"]}
     assert len({r.id for records in bundled.values() for r in records}) == sum(

@@ -69,6 +69,7 @@ def test_a_canonical_cell_is_its_own(some):
         once = canonical_cell(crystal)
         again = canonical_cell(once)
         assert described_alike(once, again, atol_ang=1e-4)
+        np.testing.assert_array_equal(again.lattice, once.lattice)
 
 
 def test_every_description_of_a_crystal_leads_to_one(some):
