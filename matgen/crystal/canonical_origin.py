@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.crystal.symmetry import Symmetry
+from matgen.records import Crystal
 
 DENOMINATOR = 12
 """Shifts that keep the form of the operations are twelfths: halves, thirds, quarters, sixths."""
@@ -36,45 +37,61 @@ _SINES = _SOFTER * np.sqrt([43, 23, 5, 3, 11, 17, 29, 2, 13, 19, 7, 31, 37]) / 6
 
 
 def best_description(
-    frac: NDArray[np.float64],
-    numbers: NDArray[np.int64],
-    symmetry: Symmetry,
-    changes: NDArray[np.int64],
+    crystal: Crystal, symmetry: Symmetry, changes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the change of basis to take and the origin, in coordinates before the change.
 
     Args:
-        frac: (N, 3) in a primitive reduced cell.
-        numbers: (N,) atomic numbers.
+        crystal: In a primitive reduced cell.
         symmetry: In the same cell.
         changes: (K, 3, 3) changes to cells of the same form.
 
     Returns:
         (3, 3) change and (3,) origin: the new coordinates are ``(frac - origin) @ inv(change)``.
     """
+    origins = _origins(crystal, symmetry)
+    scores = _scores(crystal.frac, crystal.numbers / crystal.numbers.sum(), origins, changes)
+    # Descriptions that a symmetry operation makes equal differ by rounding: the first of them.
+    best = np.flatnonzero(scores > scores.max() - 1e-9)
+    states = crystal.oxidation
+    if states is not None and (states != states[0]).any():
+        # Equal but for oxidation states, it is the states that tell: each number its own weight.
+        alike = np.flatnonzero(scores > scores.max() - 1e-6)
+        by_state = _scores(crystal.frac, states / 8.0, origins, changes)[alike]
+        best = alike[by_state > by_state.max() - 1e-9]
+    chosen, place = divmod(int(best[0]), len(origins))
+    return changes[chosen], origins[place]
+
+
+def _origins(crystal: Crystal, symmetry: Symmetry) -> NDArray[np.float64]:
+    """Return every origin that gives the operations the form they have."""
     shifts, polar, copies = _freedom(symmetry.rotations.astype(np.int8).tobytes())
     origins = symmetry.origin + shifts
-    if polar.any():
-        # Level with a site of the rarest element, or with any of its copies.
-        anchors = frac[_anchors(numbers)]
-        level = (anchors[:, None, :] - origins[None, :, :]) @ polar.T
-        origins = (origins + level)[:, :, None, :] + copies
-        origins = origins.reshape(-1, 3)
+    if not polar.any():
+        return origins
+    # Level with a site of the rarest element, or with any of its copies.
+    anchors = crystal.frac[_anchors(crystal.numbers)]
+    level = (anchors[:, None, :] - origins[None, :, :]) @ polar.T
+    placed = (origins + level)[:, :, None, :] + copies
+    return np.reshape(placed, (-1, 3))
+
+
+def _scores(
+    frac: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    origins: NDArray[np.float64],
+    changes: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return (changes × origins) numbers: a smooth function of all sites of each description."""
     inverse = np.rint(np.linalg.inv(changes))
-    # Harmonics are taken in each new basis: h · (f M⁻¹) is (M⁻ᵀ... h) · f.
-    waves = np.einsum("kij,hj->khi", inverse, _HARMONICS)
-    weights = numbers / numbers.sum()
-    angles = 2.0 * np.pi * (waves.reshape(-1, 3) @ frac.T)
-    moved = 2.0 * np.pi * (waves.reshape(-1, 3) @ origins.T)
-    structure = np.exp(1j * angles) @ weights
-    factors = structure[:, None] * np.exp(-1j * moved)
+    # Harmonics are taken in each new basis.
+    waves = np.einsum("kij,hj->khi", inverse, _HARMONICS).reshape(-1, 3)
+    structure = np.exp(2j * np.pi * (waves @ frac.T)) @ weights
+    factors = structure[:, None] * np.exp(-2j * np.pi * (waves @ origins.T))
     factors = factors.reshape(len(changes), len(_HARMONICS), len(origins))
     scores = np.einsum("kho,h->ko", factors.real, _COSINES)
     scores += np.einsum("kho,h->ko", factors.imag, _SINES)
-    # Descriptions that a symmetry operation makes equal differ by rounding: the first of them.
-    best = np.flatnonzero(scores.ravel() > scores.max() - 1e-9)[0]
-    chosen, place = divmod(int(best), len(origins))
-    return changes[chosen], origins[place]
+    return np.ravel(scores)
 
 
 def _anchors(numbers: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.crystal.canonical_origin import best_description
-from matgen.crystal.composition import reduced_counts
-from matgen.crystal.periodic import wrapped
+from matgen.crystal.primitive import primitive_cell
 from matgen.crystal.reduction import reduced_bases
-from matgen.crystal.symmetry import find_symmetry, labels
+from matgen.crystal.symmetry import find_symmetry
 from matgen.errors import BadCrystal
 from matgen.records import Crystal
+
+MAX_SITES = 2000
+"""Largest cell that is reduced: time and memory grow with the square of the sites."""
 
 
 def canonical_cell(crystal: Crystal, *, symprec: float = 0.01) -> Crystal:
@@ -30,13 +32,15 @@ def canonical_cell(crystal: Crystal, *, symprec: float = 0.01) -> Crystal:
     Raises:
         BadCrystal: the cell cannot be reduced.
     """
-    crystal = _primitive(_right_handed(crystal), symprec)
+    if crystal.n_sites > MAX_SITES:
+        raise BadCrystal(f"{crystal.n_sites} sites; cells of up to {MAX_SITES} are reduced")
+    crystal = primitive_cell(_right_handed(crystal), symprec=symprec)
     changes = _itself_first(reduced_bases(crystal.lattice))
     # Reduced first: the symmetry search is at its best there, and what it finds is remembered.
     crystal = _changed(crystal, changes[0])
     among = changes @ np.rint(np.linalg.inv(changes[0])).astype(np.int64)
     symmetry = find_symmetry(crystal, symprec=symprec)
-    change, origin = best_description(crystal.frac, crystal.numbers, symmetry, among)
+    change, origin = best_description(crystal, symmetry, among)
     frac = (crystal.frac - origin) @ np.rint(np.linalg.inv(change))
     return Crystal(change @ crystal.lattice, wrap(frac), crystal.numbers, crystal.oxidation)
 
@@ -69,77 +73,3 @@ def _changed(crystal: Crystal, change: NDArray[np.float64] | NDArray[np.int64]) 
     """Return the crystal in the cell ``change @ lattice``."""
     frac = crystal.frac @ np.linalg.inv(change)
     return Crystal(change @ crystal.lattice, frac, crystal.numbers, crystal.oxidation)
-
-
-def _primitive(crystal: Crystal, symprec: float) -> Crystal:
-    """Return the crystal in a primitive cell, the copies of a site averaged."""
-    pure = _translations(crystal, symprec)
-    m = len(pure)
-    if m == 1:
-        return crystal
-    # The m translations are a group of order m, so m of each make a lattice vector: whole numbers.
-    steps = np.rint(pure * m).astype(np.int64)
-    change = _basis(np.concatenate([m * np.eye(3, dtype=np.int64), steps])) / m
-    if round(1.0 / abs(float(np.linalg.det(change)))) != m:
-        raise BadCrystal(f"{m} translations found at {symprec:g} Å make no lattice")
-    return _merged(_changed(crystal, change), m, symprec)
-
-
-def _translations(crystal: Crystal, symprec: float) -> NDArray[np.float64]:
-    """Return the (m, 3) fractions of lattice vectors that map the crystal onto itself, 0 first."""
-    kinds = labels(crystal)
-    _, counts = reduced_counts(kinds)
-    none = np.zeros((1, 3))
-    if crystal.n_sites == int(counts.sum()):
-        return none
-    values, sizes = np.unique(kinds, return_counts=True)
-    rarest = np.flatnonzero(kinds == values[sizes.argmin()])
-    same = kinds[:, None] == kinds[None, :]
-    difference = crystal.frac[None, :, :] - crystal.frac[:, None, :]
-    found = [none]
-    for shift in wrapped(crystal.frac[rarest[1:]] - crystal.frac[rarest[0]]):
-        cartesian = wrapped(difference - shift) @ crystal.lattice
-        near = np.einsum("nmx,nmx->nm", cartesian, cartesian) <= symprec * symprec
-        if (near & same).any(axis=1).all():
-            found.append(shift[None])
-    return np.concatenate(found)
-
-
-def _basis(vectors: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a (3, 3) basis of the lattice that whole-number vectors span (Hermite form)."""
-    rows = vectors.copy()
-    for column in range(3):
-        while True:
-            left = rows[column:, column]
-            busy = np.flatnonzero(left) + column
-            pivot = busy[np.argmin(abs(rows[busy, column]))]
-            rows[[column, pivot]] = rows[[pivot, column]]
-            quotients = rows[column + 1 :, column] // rows[column, column]
-            rows[column + 1 :] -= quotients[:, None] * rows[column]
-            if not rows[column + 1 :, column].any():
-                break
-    basis = rows[:3]
-    # Right-handed, as the cell it comes from.
-    return basis if np.prod(np.diagonal(basis)) > 0 else -basis
-
-
-def _merged(crystal: Crystal, m: int, symprec: float) -> Crystal:
-    """Return the crystal with each set of ``m`` coinciding sites averaged.
-
-    Raises:
-        BadCrystal: sites do not coincide by sets of m.
-    """
-    kinds = labels(crystal)
-    left = np.arange(crystal.n_sites)
-    kept, frac = [], []
-    while len(left):
-        difference = wrapped(crystal.frac[left] - crystal.frac[left[0]])
-        near = np.linalg.norm(difference @ crystal.lattice, axis=1) <= 4.0 * symprec
-        same = near & (kinds[left] == kinds[left[0]])
-        if np.count_nonzero(same) != m:
-            raise BadCrystal(f"{m} sites should coincide in the primitive cell and do not")
-        kept.append(left[0])
-        frac.append(crystal.frac[left[0]] + difference[same].mean(axis=0))
-        left = left[~same]
-    oxidation = None if crystal.oxidation is None else crystal.oxidation[kept]
-    return Crystal(crystal.lattice, np.array(frac), crystal.numbers[kept], oxidation)

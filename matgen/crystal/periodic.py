@@ -12,8 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from matgen.errors import BadCrystal
+
 MAX_REDUCTIONS = 1000
 """Passes of a lattice reduction; a handful suffice unless the lattice is numerically flat."""
+
+_SHORTER = 1.0 - 1e-12
+"""By at least this ratio, or rounding noise between equally short vectors would go on for ever."""
+MAX_IMAGES = 1_000_000
+"""More periodic images than this within reach: the lattice is flat for all purposes."""
 
 
 def plane_spacings(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -33,6 +40,9 @@ def reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     Minkowski-reduced: each vector is the shortest that completes the ones before it to a basis, so
     the first is the shortest vector of the lattice.
 
+    Raises:
+        BadCrystal: no such vectors are found; the lattice is flat but for rounding.
+
     Source: Semaev, "A 3-dimensional lattice reduction algorithm" (CaLC 2001).
     """
     basis = lattice
@@ -41,15 +51,15 @@ def reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
         order = np.argsort(np.diagonal(gram), kind="stable")
         basis, gram = basis[order], gram[np.ix_(order, order)]
         step = round(gram[0, 1] / gram[0, 0])
-        if step:
-            basis = np.array([basis[0], basis[1] - step * basis[0], basis[2]])
+        second = basis[1] - step * basis[0]
+        if second @ second < gram[1, 1] * _SHORTER:
+            basis = np.array([basis[0], second, basis[2]])
             continue
         shorter = _closest(basis)
-        # A relative margin, or rounding noise between equally short vectors would go on for ever.
-        if shorter @ shorter >= gram[2, 2] * (1.0 - 1e-12):
-            break
+        if shorter @ shorter >= gram[2, 2] * _SHORTER:
+            return basis
         basis = np.array([basis[0], basis[1], shorter])
-    return basis
+    raise BadCrystal("the lattice cannot be reduced; it is nearly flat")
 
 
 def _closest(basis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,8 +83,13 @@ def images_within(lattice: NDArray[np.float64], radius: float) -> NDArray[np.flo
 
     Whole numbers of lattice vectors, the zero translation among them. Exact: a point at distance r
     has a fractional coordinate of at most r over the spacing of the planes.
+
+    Raises:
+        BadCrystal: too many to list.
     """
     counts = np.floor(radius / plane_spacings(lattice) + 0.5 + 1e-9).astype(np.int64)
+    if np.prod(2.0 * counts + 1.0) > MAX_IMAGES:
+        raise BadCrystal(f"more than {MAX_IMAGES} lattice points lie within {radius:.3g} Å")
     ranges = [np.arange(-count, count + 1) for count in counts]
     return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float64)
 

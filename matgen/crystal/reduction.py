@@ -59,11 +59,13 @@ def reduced_bases(lattice: NDArray[np.float64]) -> NDArray[np.int64]:
     fits = near[vectors[:, 0], 0] & near[vectors[:, 1], 1] & near[vectors[:, 2], 2]
     chosen = np.flatnonzero(fits)
     metrics = to_metrics[chosen] @ metric
-    niggli = _niggli_mask(metrics, ALIKE_EPS)
-    if not niggli.any():
-        raise BadCrystal("the lattice has no Niggli cell; it may be nearly flat")
-    chosen, metrics = chosen[niggli], metrics[niggli]
-    # Near a border of the conditions cells of two shapes fit: the first, number by number, is it.
+    for eps in (ALIKE_EPS, NIGGLI_EPS):
+        niggli = _niggli_mask(metrics, eps)
+        if niggli.any():
+            chosen, metrics = chosen[niggli], metrics[niggli]
+            break
+    # On a border no cell may meet conditions that are loosened one by one; then any of the shortest
+    # vectors will do, for the choice below is by their metric alone. Likewise where several fit.
     for column in range(6):
         values = metrics[:, column]
         best = values <= values.min() + ALIKE_EPS

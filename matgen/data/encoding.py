@@ -164,8 +164,14 @@ def _value(condition: Condition, record: Record) -> PropertyValue | None:
         source = record.sources.get(condition.reads)
         if condition.sources and source is not None and source not in condition.sources:
             return None
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
     # Not a number, in a table or from a formula, is how "not known" is often written.
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return number if math.isfinite(number) else None
 
 
 def _joined(arrays: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:  # any numpy dtype

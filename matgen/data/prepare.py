@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -118,8 +118,11 @@ def prepare(
                 fitted = _fitted(plan, executor) if plan.representation.unfitted else plan
                 work, refused = _encode_all(fitted, parts, executor, observer)
                 write_store(fitted, work, refused, path, catalog)
-    # The work is in the store now; it is also here if an earlier build was killed at this point.
-    shutil.rmtree(parts, ignore_errors=True)
+            # The work is in the store now; it is also here if an earlier build was killed at this
+            # point. Removed under the lock, which goes last.
+            shutil.rmtree(parts, ignore_errors=True)
+    elif parts.exists():
+        shutil.rmtree(parts, ignore_errors=True)
     return TokenStore.open(path, catalog)
 
 
@@ -164,17 +167,31 @@ def _check_sources(condition: Condition, column: str, dataset: DatasetSource) ->
 @contextmanager
 def _alone(parts: Path) -> Iterator[None]:
     """Keep other processes out of this build; the lock goes with its holder, however that ends."""
-    parts.mkdir(parents=True, exist_ok=True)
-    with (parts / "lock").open("w") as file:
-        if sys.platform != "win32":
-            import fcntl
+    while True:
+        parts.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (parts / "lock").open("w")
+        except FileNotFoundError:
+            continue  # another process finished and tidied up in between
+        with file:
+            _wait_for(file, parts)
+            # Who held it may have removed the folder: then this is a lock on nothing.
+            if (parts / "lock").exists():
+                yield
+                return
 
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("waiting for another process that prepares the same data in %s", parts)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+
+def _wait_for(file: IO[str], parts: Path) -> None:
+    """Return when this process alone holds the lock."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("waiting for another process that prepares the same data in %s", parts)
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _fitted(plan: PreparePlan, executor: Executor) -> PreparePlan:

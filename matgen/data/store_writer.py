@@ -58,7 +58,7 @@ def write_store(
     counts = _Counts(fitted)
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
-        names = files.enter_context(_lines(path / "names.txt"))
+        names = files.enter_context(_lines(path / "names.jsonl"))
         dropped = files.enter_context(_lines(path / "dropped.jsonl"))
         arrays = _Arrays(path, files)
         for part, size in zip(parts, sizes, strict=True):
@@ -68,7 +68,7 @@ def write_store(
                 counts.add(notes)
                 if not size:
                     continue
-                names("".join(f"{name}\n" for name in notes["names"]))
+                names("".join(f"{json.dumps(name)}\n" for name in notes["names"]))
                 for name in ("ids", "lengths", *(["values"] if is_continuous else [])):
                     arrays.append(name, part.array(name))
                 for i, (condition, given) in enumerate(zip(fitted, plan.conditions, strict=True)):
@@ -217,4 +217,5 @@ def _lines(path: Path) -> Iterator[Callable[[str], object]]:
 
 def _dropped_line(name: str, kind: str, reason: str) -> str:
     row = {"id": name, "kind": kind, "reason": reason}
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    # Escaped, for an id may hold anything.
+    return json.dumps(row) + "\n"

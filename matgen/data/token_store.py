@@ -7,7 +7,7 @@ A store is a folder::
     values.npy        their values (representations with continuous tokens only)
     lengths.npy       (n,) tokens per sequence
     feature_<i>_*.npy features of condition i; see ``matgen.data.features``
-    names.txt         record ids, one per line
+    names.jsonl       record ids, a JSON text per line
     dropped.jsonl     id and reason of every record left out
 
 The tokens are the canonical crystals, on the grid: what draws a new order or origin each epoch
@@ -93,12 +93,21 @@ class TokenStore:
                 f"{path / 'index.json'} is no index of a token store; delete the folder, it will "
                 "be built again"
             )
+        try:
+            int(index["seed"])
+            saved = [index["representation"], index["ordering"], *index["conditions"]]
+            representation, ordering, *conditions = [catalog.restore(one) for one in saved]
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise BadFile(
+                f"{path / 'index.json'} is damaged ({error!r}); delete the folder, it will be "
+                "built again"
+            ) from None
         return cls(
             path,
             index,
-            catalog.restore(index["representation"]),  # type: ignore[arg-type]  # the role says so
-            catalog.restore(index["ordering"]),  # type: ignore[arg-type]  # the role says so
-            tuple(catalog.restore(saved) for saved in index["conditions"]),  # type: ignore[misc]  # the role says so
+            representation,  # type: ignore[arg-type]  # the role says so
+            ordering,  # type: ignore[arg-type]  # the role says so
+            tuple(conditions),  # type: ignore[arg-type]  # the role says so
         )
 
     def __len__(self) -> int:
@@ -117,7 +126,10 @@ class TokenStore:
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """(n,) tokens per sequence, start and end included; the same for every permutation."""
-        lengths = np.asarray(self._array("lengths"), dtype=np.int32)
+        lengths = np.asarray(self._array("lengths"))
+        if not np.issubdtype(lengths.dtype, np.integer) or (lengths < 1).any():
+            raise self._damaged("lengths.npy: no lengths of sequences")
+        lengths = lengths.astype(np.int32)
         n_tokens = int(lengths.sum(dtype=np.int64))
         if len(self._ids) != n_tokens:
             raise self._damaged(f"ids.npy: {len(self._ids)} tokens, lengths add up to {n_tokens}")
@@ -217,16 +229,29 @@ class TokenStore:
 
     @cached_property
     def _features(self) -> list[Features]:
-        return [
-            Features(dense=self._array(f"feature_{i}_dense"))
-            if condition.feature_size <= WIDE
-            else Features(
-                counts=self._array(f"feature_{i}_counts"),
-                columns=self._array(f"feature_{i}_columns"),
-                values=self._array(f"feature_{i}_values"),
-            )
-            for i, condition in enumerate(self.conditions)
-        ]
+        return [self._features_of(i, c.feature_size) for i, c in enumerate(self.conditions)]
+
+    def _features_of(self, i: int, size: int) -> Features:
+        """Return the features of a condition, its arrays as they must be."""
+        n = len(self)
+        if size <= WIDE:
+            dense = self._array(f"feature_{i}_dense")
+            if dense.shape != (n, size):
+                raise self._damaged(f"feature_{i}_dense.npy: shape {dense.shape}, not {(n, size)}")
+            return Features(dense=dense)
+        features = Features(
+            counts=self._array(f"feature_{i}_counts"),
+            columns=self._array(f"feature_{i}_columns"),
+            values=self._array(f"feature_{i}_values"),
+        )
+        assert features.counts is not None
+        assert features.columns is not None
+        assert features.values is not None
+        n_entries = int(np.maximum(features.counts, 0).sum(dtype=np.int64))
+        shapes = features.counts.shape, features.columns.shape, features.values.shape
+        if shapes != ((n,), (n_entries,), (n_entries,)) or (features.columns >= size).any():
+            raise self._damaged(f"feature_{i}: {shapes} do not fit {n} rows of {size}")
+        return features
 
     @cached_property
     def _feature_ends(self) -> list[NDArray[np.int64]]:

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from matgen.errors import OutsideRange
+from matgen.errors import BadOptions, OutsideRange
 
+MAX_POINTS = 20_000
+"""Longest grid: 400 Å at the default step. Each point is a token."""
 PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
 
 
@@ -137,10 +139,12 @@ class Bins(BaseModel):
         )
 
     def over(self, lowest: NDArray[np.float64], highest: NDArray[np.float64]) -> Bins:
-        """Return bins with as many points whose grids just hold these (6,) ranges.
+        """Return bins whose lattice grids just hold these (6,) ranges.
 
-        One grid serves the three lengths. Steps stay as fine as they are or become finer; where the
-        ranges need more points at the present step, there are more points.
+        One grid serves the three lengths, another the three angles; steps stay as they are.
+
+        Raises:
+            BadOptions: a range that no sensible number of points covers.
         """
         grids = []
         for i, grid in enumerate(self.lattice):
@@ -148,9 +152,16 @@ class Bins(BaseModel):
             same = slice(0, 3) if i < 3 else slice(3, 6)
             first = np.floor((lowest[same].min() - grid.lowest) / grid.step)
             last = np.ceil((highest[same].max() - grid.lowest) / grid.step)
+            if last - first >= MAX_POINTS:
+                raise BadOptions(
+                    f"crystals with {PARAMETERS[i]} from {lowest[same].min():.4g} to "
+                    f"{highest[same].max():.4g} need {last - first:.0f} bins of {grid.step:g}; at "
+                    f"most {MAX_POINTS} make sense: leave such crystals out, or give "
+                    "representation.bins a larger step"
+                )
             start = round(float(grid.lowest + grid.step * first), 9)
             grids.append(Grid(lowest=start, step=grid.step, n=int(max(last - first, 1)) + 1))
-        return self.model_copy(update={"lattice": tuple(grids)})
+        return Bins(n_coordinate=self.n_coordinate, lattice=tuple(grids), outside=self.outside)
 
     @property
     def n_lattice(self) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from matgen import Grammar
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _START, _ATOMS, _SITE, _LATTICE, _A, _END, _DONE = 0, 1, 2, 6, 7, 13, 14
 """Phases: what is written next. _SITE is four phases long, _A six."""
-_GAMMA, _N_PHASES = _A + 5, 15
+_ALPHA, _BETA, _GAMMA, _N_PHASES = _A + 3, _A + 4, _A + 5, 15
 
 
 class AtomsGrammar(Grammar):
@@ -77,7 +78,17 @@ class AtomsGrammar(Grammar):
         first = self._atoms.first_bin
         closes = torch.ones_like(allowed)
         closes[:, first : first + shape_BG.shape[1]] = shape_BG >= MINIMUM_SQUARED_SHAPE
-        return torch.where((phase == _GAMMA)[:, None], allowed & closes, allowed)
+        allowed = torch.where((phase == _GAMMA)[:, None], allowed & closes, allowed)
+        if "closes_AB" not in tables:
+            return allowed
+        n_alpha, n_beta = tables["closes_AB"].shape
+        alphas, betas = torch.ones_like(allowed), torch.ones_like(allowed)
+        alphas[:, first : first + n_alpha] = tables["closes_AB"].any(dim=1)
+        betas[:, first : first + n_beta] = tables["closes_AB"][
+            state["alpha"].clamp(max=n_alpha - 1)
+        ]
+        allowed = torch.where((phase == _ALPHA)[:, None], allowed & alphas, allowed)
+        return torch.where((phase == _BETA)[:, None], allowed & betas, allowed)
 
     def advance(
         self, state: GrammarState, ids: Tensor, values: Tensor | None = None
@@ -94,8 +105,8 @@ class AtomsGrammar(Grammar):
         return {
             "phase": following,
             "n_sites": state["n_sites"] + (phase == _SITE + 3).long(),
-            "alpha": torch.where(phase == _A + 3, bins.clamp(max=last), state["alpha"]),
-            "beta": torch.where(phase == _A + 4, bins.clamp(max=last), state["beta"]),
+            "alpha": torch.where(phase == _ALPHA, bins.clamp(max=last), state["alpha"]),
+            "beta": torch.where(phase == _BETA, bins.clamp(max=last), state["beta"]),
         }
 
     def finished(self, state: GrammarState) -> Tensor:
@@ -139,7 +150,7 @@ class AtomsGrammar(Grammar):
         ]
         n_angles = max(len(c) for c in cosines[:2])
         padded = [np.pad(c, (0, n_angles - len(c)), mode="edge") for c in cosines[:2]]
-        return {
+        tables = {
             "mask": mask,
             "kind": kind,
             "next": following,
@@ -147,6 +158,29 @@ class AtomsGrammar(Grammar):
             "cos_beta": torch.from_numpy(padded[1]),
             "cos_gamma": torch.from_numpy(cosines[2]),
         }
+        closes_AB = _closes(*cosines)
+        if not closes_AB.all():
+            # Not with the default grids; angles of other ranges may leave no gamma.
+            tables["closes_AB"] = torch.from_numpy(closes_AB)
+        return tables
+
+
+def _closes(
+    cos_alpha: NDArray[np.float64], cos_beta: NDArray[np.float64], cos_gamma: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return (A, B): whether some gamma makes a proper cell with these alpha and beta.
+
+    The shape is a parabola in cos gamma with its top at cos alpha · cos beta, so the gammas on
+    either side of it decide.
+    """
+    product_AB = cos_alpha[:, None] * cos_beta[None, :]
+    # Cosines fall as angles rise.
+    above = np.searchsorted(-cos_gamma, -product_AB).clip(max=len(cos_gamma) - 1)
+    closes = np.zeros(product_AB.shape, dtype=np.bool_)
+    for nearest in (above, (above - 1).clip(min=0)):
+        shape = squared_shape(cos_alpha[:, None], cos_beta[None, :], cos_gamma[nearest])
+        closes |= shape >= MINIMUM_SQUARED_SHAPE
+    return closes
 
 
 def _squared_shape(cos_alpha: Tensor, cos_beta: Tensor, cos_gamma: Tensor) -> Tensor:

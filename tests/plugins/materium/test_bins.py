@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matgen import Crystal
-from matgen.errors import OutsideRange
+from matgen import Crystal, testing
+from matgen.errors import BadOptions, OutsideRange
 from matgen_materium.atoms import Atoms
-from matgen_materium.bins import Bins
+from matgen_materium.bins import Bins, Grid
 from matgen_materium.orderings import High
 
 BINS = [Bins(), Bins.paper()]
@@ -94,3 +94,19 @@ def test_the_vocabulary_says_what_bins_mean() -> None:
     assert read[0] == pytest.approx(float(atoms.bins.frac(np.array(k))))
     assert read[1:] == pytest.approx(atoms.bins.parameters(np.full(6, k)).tolist())
     assert list(scales)[1:4] == ["a_ang", "b_ang", "c_ang"]
+
+
+def test_a_range_that_one_outlier_makes_absurd_is_refused() -> None:
+    lowest = np.array([3.0, 3.0, 3.0, 60.0, 60.0, 60.0])
+    highest = np.array([9.0, 9.0, 2e6, 120.0, 120.0, 120.0])
+    with pytest.raises(BadOptions, match=r"from 3 to 2e\+06 need .* leave such crystals out"):
+        Bins().over(lowest, highest)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(108.96, 120.06), (20.0, 160.0), (90.0, 121.0)])
+def test_no_angles_lead_into_a_dead_end(lowest: float, highest: float) -> None:
+    angles = Grid(lowest=lowest, step=1.5, n=int((highest - lowest) / 1.5) + 1)
+    lengths = Bins().lattice[:3]
+    atoms = Atoms(bins=Bins(n_coordinate=24, lattice=(*lengths, angles, angles, angles)))
+    for seed in range(4):
+        testing.check_grammar(atoms, seed=seed)

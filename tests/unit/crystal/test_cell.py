@@ -7,6 +7,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from matgen.crystal.cell import canonical_cell, wrap
 from matgen.crystal.reduction import ALIKE_EPS, is_niggli
+from matgen.errors import BadCrystal
 from matgen.records import Crystal
 
 
@@ -80,6 +81,97 @@ def test_every_description_of_a_crystal_leads_to_one(some):
             again = canonical_cell(other_setting(crystal, rng))
             # Cells may be turned in space, and the file's float32 is averaged over the copies.
             assert described_alike(once, again, atol_ang=1e-4)
+
+
+@pytest.mark.parametrize("m", [2, 3, 4, 8])
+@pytest.mark.parametrize("noise_ang", [0.002, 0.003, 0.004, 0.006])
+def test_a_noisy_supercell_is_reduced_or_left_but_never_lost(some, m, noise_ang):
+    rng = np.random.default_rng(4)
+    repeats = {2: (2, 1, 1), 3: (1, 3, 1), 4: (2, 1, 2), 8: (2, 2, 2)}[m]
+    shifts = np.array(list(np.ndindex(*repeats)), dtype=float)
+    for crystal in some[:15]:
+        frac = (crystal.frac[None] + shifts[:, None]).reshape(-1, 3) / repeats
+        lattice = crystal.lattice * np.array(repeats)[:, None]
+        steps = rng.normal(size=frac.shape)
+        steps *= noise_ang / np.linalg.norm(steps, axis=1, keepdims=True)
+        numbers = np.tile(crystal.numbers, m)
+        noisy = Crystal(lattice, frac + steps @ np.linalg.inv(lattice), numbers)
+        cell = canonical_cell(noisy)
+        assert cell.volume / cell.n_sites == pytest.approx(crystal.volume / crystal.n_sites)
+        assert (m * crystal.n_sites) % cell.n_sites == 0
+        if noise_ang < 0.0025:
+            assert cell.n_sites <= crystal.n_sites
+
+
+def test_a_lattice_on_a_border_of_niggli_conditions_has_a_cell():
+    lattice = np.array(
+        [
+            [3.0, 0.0, 0.0],
+            [-1.4991694217797726, 2.598555568926803, 0.0],
+            [1.000114520632661, 1.7316096941469743, 2.236818286666503],
+        ]
+    )
+    crystal = Crystal(lattice, np.zeros((1, 3)), np.array([29]))
+    cell = canonical_cell(crystal)
+    assert cell.volume == pytest.approx(crystal.volume)
+    assert abs(lengths_and_angles(cell.lattice)[3:]).max() <= 0.5 + 1e-3
+
+
+def test_strained_lattices_near_high_symmetry_are_never_refused(some):
+    rng = np.random.default_rng(5)
+    for crystal in some:
+        for strain in (1e-5, 1e-4, 3e-4, 1e-3):
+            bent = crystal.lattice @ (np.eye(3) + strain * rng.normal(size=(3, 3)))
+            cell = canonical_cell(Crystal(bent, crystal.frac, crystal.numbers))
+            assert abs(lengths_and_angles(cell.lattice)[3:]).max() <= 0.5 + 2e-3
+
+
+@pytest.mark.parametrize(
+    "crystal",
+    [
+        # CsCl with two valences of iron; a tetragonal oxide of the same two.
+        Crystal(
+            4.1 * np.eye(3),
+            np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]),
+            np.array([26, 26]),
+            np.array([2, 3]),
+        ),
+        Crystal(
+            np.diag([4.1, 4.1, 8.6]),
+            np.array([[0.0, 0, 0], [0, 0, 0.5], [0.5, 0.5, 0.25], [0.5, 0.5, 0.75]]),
+            np.array([26, 26, 8, 8]),
+            np.array([2, 3, -2, -3]),
+        ),
+    ],
+)
+def test_given_states_decide_where_elements_alone_would_not(crystal):
+    rng = np.random.default_rng(6)
+    once = canonical_cell(crystal)
+    for _ in range(30):
+        order = rng.permutation(crystal.n_sites)
+        moved = crystal.frac[order] + rng.random(3)
+        axes = rng.permutation(3) if crystal.n_sites == 2 else np.arange(3)
+        again = canonical_cell(
+            Crystal(
+                crystal.lattice[axes],
+                moved[:, axes],
+                crystal.numbers[order],
+                crystal.oxidation[order],
+            )
+        )
+        places = [
+            {(s, *(np.round(f, 6) % 1.0)) for s, f in zip(c.oxidation, c.frac, strict=True)}
+            for c in (once, again)
+        ]
+        assert places[0] == places[1]
+
+
+def test_a_cell_too_large_to_reduce_says_so():
+    n = 2001
+    line = np.column_stack([np.arange(n) / n, np.zeros(n), np.zeros(n)])
+    crystal = Crystal(np.diag([3.0 * n, 3.0, 3.0]), line, np.full(n, 26))
+    with pytest.raises(BadCrystal, match="2001 sites; cells of up to 2000"):
+        canonical_cell(crystal)
 
 
 def described_alike(one, other, *, atol_ang):

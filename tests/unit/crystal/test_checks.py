@@ -108,3 +108,19 @@ def test_the_check_agrees_with_the_shortest_distance(lattice, frac, limit):
 def test_every_crystal_of_the_bundled_set_passes(mp_le20):
     for real in mp_le20[::25]:
         check_crystal(real)
+
+
+@pytest.mark.parametrize("flatness", [1e-3, 1e-4, 1e-5, 2e-6])
+def test_a_nearly_flat_cell_of_equally_long_vectors_is_told_off_and_not_enumerated(flatness):
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        a = np.array([3.0, 0.0, 0.0])
+        b = 3.0 * np.array([rng.choice([-0.5, 0.5]), math.sqrt(0.75), 0.0])
+        c = rng.uniform(-3, 3, size=2) @ np.array([a, b]) + [0.0, 0.0, 9.0 * flatness]
+        flat = crystal(np.array([a, b, c]) @ turn, [(0, 0, 0), (0.5, 0.5, 0.5)], (55, 17))
+        try:
+            check_crystal(flat)
+        except BadCrystal:
+            continue
+        assert min_distance(flat) >= 0.5

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from matgen import DatasetSource, Record
 from matgen.data import prepare as preparing
 from matgen.data.prepare import prepare
 from matgen.errors import BadFile, BadOptions
@@ -109,7 +111,7 @@ def test_work_cut_into_other_chunks_is_not_mixed_in(
         built(tmp_path, stops_at(4))
     monkeypatch.setattr(preparing, "CHUNK", 3)
     store = built(tmp_path)
-    assert (store.path / "names.txt").read_text().split() == [
+    assert [json.loads(line) for line in (store.path / "names.jsonl").read_text().splitlines()] == [
         record.id for record in Salts().records("train")
     ]
 
@@ -261,3 +263,53 @@ def test_a_value_that_is_not_a_number_counts_as_unknown(tmp_path: Path) -> None:
 def test_a_value_that_a_condition_cannot_use_is_named_with_its_record(tmp_path: Path) -> None:
     with pytest.raises(BadOptions, match=r"'hardness' cannot use the value -2\.0 of record 'tr"):
         built(tmp_path, dataset=Salts(hardness=-2.0), conditions=(Hardness(),))
+
+
+class OddNames(DatasetSource):
+    """Salts whose ids are not what one expects, one with a value beyond any float."""
+
+    name = "odd_names"
+    ids: ClassVar = ("two\nlines", "", "\ud800", "\u00e9\u2028", "e", "f", "g")
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        return {"hardness": "GPa"}
+
+    def records(self, split: Any, *, on_skip: Any = None) -> Iterator[Record]:
+        for name, record in zip(self.ids, Salts().records(split), strict=True):
+            yield Record(name, record.crystal, {"hardness": 10**400 if name == "e" else 2.0})
+
+    def fingerprint(self) -> str:
+        return "odd"
+
+
+def test_ids_of_any_text_and_values_beyond_numbers_survive(tmp_path: Path) -> None:
+    odd = plan(dataset=OddNames(), conditions=(Hardness(),))
+    known = catalog()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(known, "dump", lambda component: {"use": component.name, "settings": {}})
+        patched.setattr(known, "restore", lambda saved: Atoms())
+        store = prepare(odd, tmp_path, known, LocalExecutor(), observer=Unheard())
+    lines = (store.path / "names.jsonl").read_text().splitlines()
+    assert tuple(json.loads(line) for line in lines) == OddNames.ids
+    assert store.index["known"] == {"hardness": 6}
+
+
+def test_a_lock_that_was_tidied_away_is_taken_again(tmp_path: Path) -> None:
+    parts = tmp_path / ".parts"
+    with preparing._alone(parts):
+        shutil.rmtree(parts)
+    opened = []
+    real = Path.open
+
+    def open_after_another_tidied(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self.name == "lock" and not opened:
+            opened.append(self)
+            shutil.rmtree(parts)
+        return real(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "open", open_after_another_tidied)
+        with preparing._alone(parts):
+            assert (parts / "lock").exists()
+    assert opened

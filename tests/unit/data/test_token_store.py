@@ -234,6 +234,35 @@ def test_a_folder_that_is_no_store_says_how_to_make_one(tmp_path: Path) -> None:
         TokenStore.open(tmp_path, catalog())
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("feature_0_dense", np.zeros((7, 5), dtype=np.float32), r"shape \(7, 5\), not \(7, 1\)"),
+        ("feature_0_dense", np.zeros((6, 1), dtype=np.float32), r"not \(7, 1\)"),
+        ("feature_1_counts", np.zeros(3, dtype=np.int16), "do not fit 7 rows"),
+        ("feature_1_columns", np.full(14, 60_000, dtype=np.uint16), "do not fit 7 rows"),
+        ("lengths", np.full(7, 42.0), "no lengths"),
+        ("lengths", np.full(7, -42), "no lengths"),
+    ],
+)
+def test_an_array_of_another_kind_is_refused(
+    tmp_path: Path, name: str, array: np.ndarray, said: str
+) -> None:
+    store = built(tmp_path, conditions=(Density(), ReducedFormula()))
+    np.save(store.path / f"{name}.npy", array)
+    with pytest.raises(BadFile, match=said):
+        _read_everything(TokenStore.open(store.path, catalog()))
+
+
+@pytest.mark.parametrize("key", ["seed", "representation", "ordering", "conditions"])
+def test_an_index_with_a_wrong_entry_is_refused(tmp_path: Path, key: str) -> None:
+    store = built(tmp_path)
+    index = json.loads((store.path / "index.json").read_text())
+    (store.path / "index.json").write_text(json.dumps({**index, key: ["nonsense"]}))
+    with pytest.raises(BadFile, match="damaged"):
+        TokenStore.open(store.path, catalog())
+
+
 def _read_everything(store: TokenStore) -> None:
     store.gather(ALL, epoch=0)
     store.features("density", ALL)
