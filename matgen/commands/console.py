@@ -80,6 +80,8 @@ def log_to_stderr() -> None:
     """Show the library's log messages, one line each."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("matgen").setLevel(logging.INFO)
+    # It tells of every crystal near its tolerance, which nobody can or need do anything about.
+    logging.getLogger("moyo").setLevel(logging.CRITICAL)
 
 
 def catalog_of(ctx: typer.Context) -> Catalog:

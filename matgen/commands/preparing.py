@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from matgen.commands.console import progress_bar, say
+from matgen.errors import BadFile, BadOptions
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.data.token_store import TokenStore
     from matgen.plan import TrainPlan
+    from matgen.roles.component import Component
     from matgen.roles.dataset import Split
     from matgen.roles.executor import Executor
 
@@ -26,6 +28,12 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
     stores: dict[str, TokenStore] = {}
     representation, conditions = plan.spec.representation, plan.spec.conditions
     splits: tuple[Split, ...] = ("train", "val")
+    if lacking := [split for split in splits if split not in plan.dataset.splits]:
+        raise BadOptions(
+            f"dataset {plan.dataset.name!r} has no split {lacking[0]!r} (it has "
+            f"{', '.join(plan.dataset.splits)}), and training needs one to validate on; make one: "
+            "matgen data split DATASET --by formula --out DIR"
+        )
     for split in splits:
         with progress_bar() as bar:
             task = bar.add_task(f"{plan.dataset.name} {split}", total=None)
@@ -64,7 +72,6 @@ def open_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str, To
         BadOptions: made with another representation or ordering, or without a condition.
     """
     from matgen.data.token_store import TokenStore
-    from matgen.errors import BadFile, BadOptions
 
     stores: dict[str, TokenStore] = {}
     for split in ("train", "val"):
@@ -88,8 +95,8 @@ def open_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str, To
         ):
             if not same:
                 raise BadOptions(
-                    f"{found[0].parent} was prepared with another {role} ({made!r}) than this run "
-                    f"asks for ({wanted!r}); prepare it again"
+                    f"{found[0].parent} was prepared with another {role} than this run asks for "
+                    f"({_difference(made, wanted)}); prepare it again, or give the same settings"
                 )
         have, want = (
             [c.label for c in conditions] for conditions in (store.conditions, plan.spec.conditions)
@@ -109,16 +116,27 @@ def _check_conditions(plan: TrainPlan, store: TokenStore) -> None:
 
     What nobody chose may differ: the conditions of the store are fitted to the training values.
     """
-    from matgen.errors import BadOptions
-
     for have, want in zip(store.conditions, plan.spec.conditions, strict=True):
         chosen = {name: getattr(want, name) for name in want.model_fields_set}
         same = all(getattr(have, name, None) == value for name, value in chosen.items())
         if type(have) is not type(want) or not same:
             raise BadOptions(
-                f"{store.path} was prepared with the condition {have!r}, this run asks for "
-                f"{want!r}; prepare it again"
+                f"{store.path} was prepared with another condition {want.label!r} than this run "
+                f"asks for ({_difference(have, want)}); prepare it again"
             )
+
+
+def _difference(made: Component, wanted: Component) -> str:
+    """Return in which settings two components differ, in a line."""
+    if type(made) is not type(wanted):
+        return f"{made.name} there, {wanted.name} here"
+    told = []
+    for name in type(made).model_fields:
+        there, here = getattr(made, name), getattr(wanted, name)
+        if there != here:
+            long = max(len(repr(there)), len(repr(here))) > 60
+            told.append(f"{name} differs" if long else f"{name} is {there!r} there, {here!r} here")
+    return "; ".join(told)
 
 
 def store_report(store: TokenStore) -> dict[str, object]:

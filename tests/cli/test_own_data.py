@@ -59,6 +59,10 @@ def test_a_lattice_grid_fitted_to_the_data_goes_from_store_to_model_to_samples(
     )  # fmt: skip
     done = cli("data", "prepare", *asked, "--out", stores, "--json")
     assert done.returncode == 0, done.stderr
+    done = cli("train", *asked[:-4], "--stores", stores, "--out", run)
+    assert done.returncode == 2
+    assert "lattice_range is 'fitted' there, 'fixed' here" in done.stderr
+    assert len(done.stderr) < 500
     train = ("train", *asked, "--preset", "tiny", "--stores", stores, "--out", run)
     done = cli(*train, "--max-steps", 3)
     assert done.returncode == 0, done.stderr
@@ -73,3 +77,18 @@ def test_a_lattice_grid_fitted_to_the_data_goes_from_store_to_model_to_samples(
     assert done.returncode == 0, done.stderr
     done = cli("sample", "--model", run, "-n", 2, "--out", tmp_path / "s.jsonl")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_dataset_without_a_validation_split_is_refused_before_any_work(
+    cli: Cli, own_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "imported"
+    done = cli("data", "import", own_file, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    described = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**described, "splits": ["train"]}))
+    done = cli("data", "prepare", "--dataset", folder, "--out", tmp_path / "stores")
+    assert done.returncode == 2
+    assert "no split 'val' (it has train)" in done.stderr
+    assert "matgen data split" in done.stderr
+    assert not (tmp_path / "stores").exists()
