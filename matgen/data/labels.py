@@ -30,17 +30,32 @@ def labels_of(info: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Pr
     Raises:
         BadCrystal: a value that is no finite number, or one in another unit.
     """
-    labels: dict[str, PropertyValue] = {}
-    for title, unit in units.items():
-        value = _value(info.get(title), title, unit)
-        if value is None:
-            continue
-        for suffix in UNIT_SUFFIXES:
-            said = info.get(title + suffix)
-            if isinstance(said, str) and said.strip() not in ("", unit):
-                raise BadCrystal(f"{title} is in {said!r} here; the stated unit is {unit!r}")
-        labels[title] = value
+    labels, refused = usable_labels_of(info, units)
+    for reason in refused.values():
+        raise BadCrystal(reason)
     return labels
+
+
+def usable_labels_of(
+    info: Mapping[str, Any], units: Mapping[str, str]
+) -> tuple[dict[str, PropertyValue], dict[str, str]]:
+    """Return the values as ``labels_of`` does, and why others cannot be used, both by property.
+
+    Args:
+        info: What the entry tells, by column.
+        units: Column to stated unit.
+    """
+    labels: dict[str, PropertyValue] = {}
+    refused: dict[str, str] = {}
+    for title, unit in units.items():
+        try:
+            value = _value(info.get(title), title, unit)
+            if value is not None:
+                _check_unit(info, title, unit)
+                labels[title] = value
+        except BadCrystal as error:
+            refused[title] = str(error)
+    return labels, refused
 
 
 def is_about_labels(column: str, columns: Mapping[str, Any]) -> bool:
@@ -49,6 +64,14 @@ def is_about_labels(column: str, columns: Mapping[str, Any]) -> bool:
         column.endswith(suffix) and column.removesuffix(suffix) in columns
         for suffix in (*UNIT_SUFFIXES, SOURCE_SUFFIX)
     )
+
+
+def _check_unit(info: Mapping[str, Any], title: str, unit: str) -> None:
+    """Raise if a column beside the value says another unit."""
+    for suffix in UNIT_SUFFIXES:
+        said = info.get(title + suffix)
+        if isinstance(said, str) and said.strip() not in ("", unit):
+            raise BadCrystal(f"{title} is in {said!r} here; the stated unit is {unit!r}")
 
 
 def _value(raw: object, title: str, unit: str) -> PropertyValue | None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from matgen import DatasetSource, Record
 from matgen.data.held_out import is_held_out
+from matgen.data.labels import usable_labels_of
 from matgen.errors import BadCrystal, BadFile
 from matgen.io.entries import MAX_SITES
-from matgen.io.reading import read_crystals
+from matgen.io.sources import entries
 from matgen.records import Skipped
 from matgen.roles.dataset import Split
+
+log = logging.getLogger(__name__)
 
 
 class Files(DatasetSource):
@@ -35,6 +40,8 @@ class Files(DatasetSource):
     max_sites: int = Field(default=MAX_SITES, ge=1)
     """Cells with more sites are skipped."""
 
+    _told: set[str] = PrivateAttr(default_factory=set)
+
     @property
     def units(self) -> Mapping[str, str]:
         """The units that the user states."""
@@ -43,17 +50,32 @@ class Files(DatasetSource):
     def records(
         self, split: Split, *, on_skip: Callable[[Skipped], None] | None = None
     ) -> Iterator[Record]:
-        """Yield the records of a split in natural order of the files; see the role."""
+        """Yield the records of a split in natural order of the files; see the role.
+
+        A value that is no finite number in the stated unit is missing, and its crystal stays; one
+        line for each property is logged once the files are read, the first time that they are.
+        """
         names: set[str] = set()
-        read = read_crystals(Path(self.path), on_skip=on_skip, max_sites=self.max_sites)
-        for record in read:
-            if record.id in names:
-                _refuse(f"the id {record.id!r} is used twice in {self.path}", record.id, on_skip)
+        unused = _Unused()
+        for entry in entries(Path(self.path), max_sites=self.max_sites):
+            if entry.crystal is None:
+                # One without an error tells how many samples were asked for, and is none itself.
+                if entry.error:
+                    _refuse(entry.error, entry.source, on_skip)
                 continue
-            names.add(record.id)
-            if is_held_out(record.crystal, self.val_fraction) == (split == "val"):
-                properties = {k: v for k, v in record.properties.items() if k in self.column_units}
-                yield Record(record.id, record.crystal, properties)
+            if entry.name in names:
+                reason = f"the id {entry.name!r} is used twice in {self.path}; ids must differ"
+                _refuse(reason, entry.source, on_skip)
+                continue
+            names.add(entry.name)
+            if is_held_out(entry.crystal, self.val_fraction) == (split == "val"):
+                properties, refused = usable_labels_of(entry.info, self.column_units)
+                unused.add(refused, entry.source)
+                yield Record(entry.name, entry.crystal, properties)
+        for line in unused.lines(split):
+            if line not in self._told:
+                self._told.add(line)
+                log.warning("%s", line)
 
     def fingerprint(self) -> str:
         """Return a digest of the settings and of every byte of the files.
@@ -75,7 +97,29 @@ class Files(DatasetSource):
         return f"files-{digest.hexdigest()[:16]}"
 
 
+class _Unused:
+    """Values that are there and cannot be used: how many, and the first of each property."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, refused: Mapping[str, str], source: str) -> None:
+        """Count the values of an entry, property to what is wrong with it."""
+        self._counts.update(refused.keys())
+        for title, reason in refused.items():
+            self._first.setdefault(title, f"{source}: {reason}")
+
+    def lines(self, split: Split) -> Iterator[str]:
+        """Yield one line for each property."""
+        for title, count in self._counts.items():
+            yield (
+                f"{count:,} values of {title} in {split} cannot be used and count as missing; the "
+                f"first, {self._first[title]}"
+            )
+
+
 def _refuse(reason: str, source: str, on_skip: Callable[[Skipped], None] | None) -> None:
     if on_skip is None:
-        raise BadCrystal(f"{reason}; ids must differ")
+        raise BadCrystal(f"{source}: {reason}")
     on_skip(Skipped(source, reason))

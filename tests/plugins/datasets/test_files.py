@@ -6,6 +6,9 @@ from pydantic import ValidationError
 
 from matgen.crystal.composition import reduced_formula
 from matgen.errors import BadCrystal, BadFile
+from matgen.io.extxyz import frame_text
+from matgen.io.writing import cif_text
+from matgen.records import Crystal
 from matgen_datasets.files import Files
 
 
@@ -61,6 +64,43 @@ def test_only_columns_with_a_stated_unit_become_properties(table):
     files = Files(path=str(table), val_fraction=0.0, column_units={"band_gap": "eV"})
     assert dict(files.units) == {"band_gap": "eV"}
     assert all(dict(r.properties) == {"band_gap": 1.0} for r in files.records("train"))
+
+
+def csv_of(path, gaps):
+    """Write crystals whose gaps are these texts."""
+    lines = ["material_id,band_gap,cif"]
+    for z, gap in enumerate(gaps, start=11):
+        crystal = Crystal(4 * np.eye(3), np.array([[0, 0, 0], [0.5] * 3]), np.array([z, 8]))
+        lines.append(f'm{z},{gap},"{cif_text(crystal).replace(chr(34), chr(39))}"')
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_value_that_is_no_number_is_missing_and_said_once(tmp_path, caplog):
+    path = tmp_path / "mine.csv"
+    csv_of(path, ["1.5", "nan", "", "1200 meV", "inf", "wide", "2"])
+    files = Files(path=str(path), val_fraction=0.0, column_units={"band_gap": "eV"})
+    records = list(files.records("train"))
+    assert [dict(r.properties) for r in records] == [
+        {"band_gap": gap} if gap else {} for gap in (1.5, 0, 0, 0, 0, 0, 2.0)
+    ]
+    list(files.records("train"))
+    [line] = [record.getMessage() for record in caplog.records]
+    # nan and an empty value say themselves that there is none.
+    assert line.startswith("3 values of band_gap in train cannot be used")
+    assert "mine.csv#3: band_gap is '1200 meV'; the stated unit is 'eV'" in line
+
+
+def test_nan_and_infinity_of_an_extended_xyz_are_missing(tmp_path):
+    crystal = Crystal(4 * np.eye(3), np.array([[0, 0, 0], [0.5] * 3]), np.array([11, 8]))
+    texts = [
+        frame_text(crystal, {"id": str(i)}).replace(" pbc=", f" band_gap={gap} pbc=")
+        for i, gap in enumerate(("1.5", "nan", "inf", "-inf"))
+    ]
+    path = tmp_path / "mine.extxyz"
+    path.write_text("".join(texts))
+    files = Files(path=str(path), val_fraction=0.0, column_units={"band_gap": "eV"})
+    found = {r.id: dict(r.properties) for r in files.records("train")}
+    assert found == {"0": {"band_gap": 1.5}, "1": {}, "2": {}, "3": {}}
 
 
 def test_an_id_used_twice_is_reported(tmp_path):
