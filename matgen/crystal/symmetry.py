@@ -1,4 +1,4 @@
-"""Symmetry of a crystal as arrays: operations, orbits, the origin that the tables give it.
+"""Symmetry of a crystal as arrays: rotations, orbits, the origin that the tables give it.
 
 Axis letters: N sites, G operations.
 """
@@ -33,8 +33,7 @@ class Symmetry:
 
     Attributes:
         number: International number, 1 to 230.
-        rotations: (G, 3, 3) int64; with ``translations`` they map a column x to W x + w.
-        translations: (G, 3) float64.
+        rotations: (G, 3, 3) int64, of the operations; they turn columns.
         origin: (3,) float64, where the International Tables put the origin (of two choices the
             second, at an inversion centre).
         orbits: (N,) int64, the first site of each site's set of equivalent ones.
@@ -42,7 +41,6 @@ class Symmetry:
 
     number: int
     rotations: NDArray[np.int64]
-    translations: NDArray[np.float64]
     origin: NDArray[np.float64]
     orbits: NDArray[np.int64]
 
@@ -58,11 +56,9 @@ def find_symmetry(crystal: Crystal, *, symprec: float = TIGHT_ANG) -> Symmetry:
         BadCrystal: no symmetry is found, which even the identity would be.
     """
     found = _dataset(crystal, labels(crystal), symprec)
-    operations = found.operations
     return Symmetry(
         found.number,
-        np.array(operations.rotations, dtype=np.int64),
-        np.array(operations.translations, dtype=np.float64),
+        np.array(found.operations.rotations, dtype=np.int64),
         np.array(found.std_origin_shift, dtype=np.float64),
         np.array(found.orbits, dtype=np.int64),
     )
