@@ -84,6 +84,7 @@ def import_data(
         val_fraction=val_fraction,
     )
     sources = _sources(catalog, inputs, source or [])
+    _warn_of_datasets(sources)
     bar = ImportBar()
     try:
         with bar:
@@ -177,6 +178,19 @@ def _read_from(catalog: Catalog, given: str) -> Path | DatasetSource:
         if not (path / DESCRIPTION).exists():
             return path
     return dataset_of(catalog, given, [])
+
+
+def _warn_of_datasets(sources: Sequence[ImportSource]) -> None:
+    """Say which imported datasets below the folders are not read."""
+    from matgen.commands.console import warn
+    from matgen.io.sources import datasets_within
+
+    for source in sources:
+        if isinstance(source.read, Path) and (within := datasets_within(source.read)):
+            warn(
+                f"{source.given} holds imported datasets, which are left out "
+                f"({', '.join(within)}); to take one, name it as an input of its own"
+            )
 
 
 class ImportBar:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from matgen import __version__
+from matgen.data.imported_folder import RESERVED_COLUMNS, SOURCE_SUFFIX
 from matgen.data.own_properties import COMPUTED_BY, OWN_PROPERTIES
 from matgen.errors import BadOptions
+from matgen.io.crystal_table import ID_COLUMNS
 from matgen.io.entries import MAX_SITES
 from matgen.io.formats import stem_of
 from matgen.io.sources import listing
@@ -113,8 +115,8 @@ class Columns:
         """Return the columns that sources and settings give.
 
         Raises:
-            BadOptions: one property in two units or both read and computed, or a source described
-                in two ways.
+            BadOptions: one property in two units or both read and computed, a name that the dataset
+                needs itself, or a source described in two ways.
         """
         columns = cls({}, {})
         for source in sources:
@@ -157,6 +159,16 @@ class Columns:
         return seen
 
     def _add(self, title: str, unit: str, label_source: LabelSource, where: str) -> None:
+        if title in ID_COLUMNS:
+            raise BadOptions(
+                f"{where} makes a property of {title}, which names the crystals: it becomes their "
+                "id without being asked for"
+            )
+        if title in RESERVED_COLUMNS or title.endswith(SOURCE_SUFFIX):
+            raise BadOptions(
+                f"{where} makes a property of {title}, a column that the dataset needs itself; "
+                "give it another name in the source, or leave it out"
+            )
         if self.units.setdefault(title, unit) != unit:
             raise BadOptions(
                 f"{where} gives {title} in {unit!r}, another source in {self.units[title]!r}; "

@@ -18,13 +18,19 @@ import numpy as np
 
 from matgen.atomic import read_json, write_json
 from matgen.errors import BadFile, NewerFormat
+from matgen.io.crystal_table import GEOMETRY_COLUMNS, ID_COLUMNS, OXIDATION_COLUMN
+from matgen.io.formats import DATASET_FILES
 from matgen.records import Crystal, LabelSource, PropertyValue
 
 FORMAT: Final = 1
-DESCRIPTION: Final = "dataset.json"
-CRYSTALS: Final = "crystals.parquet"
+DESCRIPTION: Final = DATASET_FILES[0]
+CRYSTALS: Final = DATASET_FILES[1]
 PROBLEMS: Final = "problems.jsonl"
 SOURCE_SUFFIX: Final = "__source"
+RESERVED_COLUMNS: Final = frozenset(
+    {*ID_COLUMNS, *GEOMETRY_COLUMNS, OXIDATION_COLUMN, "split", "__from__"}
+)
+"""Names that no property may have: the rows have, or an import writes, columns of these names."""
 TEXT_UNITS: Final = frozenset({"formula", "elements", "text"})
 """Units of properties that are texts; every other unit is one of numbers."""
 ROWS_PER_GROUP: Final = 8192

@@ -94,6 +94,7 @@ def import_crystals(
     chosen = tuple(sources)
     columns = Columns.of(chosen, settings)
     digest = import_digest(chosen, settings)
+    _check_place(folder, chosen)
     if (there := _finished(folder, digest)) is not None:
         report = ImportReport(folder, there, Counted(), {}, was_there=True)
         if problems == "refuse" and (folder / PROBLEMS).stat().st_size:
@@ -105,9 +106,9 @@ def import_crystals(
         counted = counted_parts(work, n_parts)
         label_sources = columns.seen(counted.labels)
         sourced = [title for title, several in label_sources.items() if len(several) > 1]
-        with replacing_folder(work / _FINISHED) as result:
+        with _kept_if_good(work), replacing_folder(work / _FINISHED) as result:
             assembled = assemble(work, n_parts, result, columns.units, sourced, counted)
-            _check(assembled, result, work, chosen, problems)
+            _check(assembled, folder, chosen, problems)
             made_from = {
                 "digest": digest,
                 "matgen": __version__,
@@ -192,8 +193,7 @@ def _pieces(source: ImportSource) -> Iterator[Piece]:
 
 def _check(
     assembled: Assembled,
-    result: Path,
-    work: Path,
+    folder: Path,
     sources: Sequence[ImportSource],
     problems: Literal["report", "refuse"],
 ) -> None:
@@ -204,14 +204,14 @@ def _check(
         raise BadFile(f"{given} holds no crystals")
     if counted.n_crystals and not (problems == "refuse" and counted.n_problems):
         return
-    kept = work / PROBLEMS
-    shutil.copyfile(result / PROBLEMS, kept)
     first = json.loads(assembled.first_problem)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counted.kinds.most_common())
+    more = ""
+    if counted.n_crystals:
+        more = f"; without --strict they are left out and listed in {folder / PROBLEMS}"
     raise BadFile(
         f"{counted.n_problems} of {counted.n_crystals + counted.n_problems} entries of {given} "
-        f"would be left out ({kinds}); the first, {first['source']}: {first['reason']}; all are in "
-        f"{kept}"
+        f"would be left out ({kinds}); the first, {first['source']}: {first['reason']}{more}"
     )
 
 
@@ -221,6 +221,16 @@ def _split_by(counted: Counted) -> str:
     if not counted.splits["drawn"]:
         return "the source"
     return "the source; reduced formula where it says none"
+
+
+def _check_place(folder: Path, sources: Sequence[ImportSource]) -> None:
+    """Raise if the result would be among the files that are read."""
+    place = folder.resolve()
+    for source in sources:
+        if isinstance(source.read, Path) and place.is_relative_to(source.read.resolve()):
+            raise BadOptions(
+                f"{folder} is inside {source.given}, which is read; choose another --out"
+            )
 
 
 def _finished(folder: Path, digest: str) -> Description | None:
@@ -246,7 +256,7 @@ def _work_folder(folder: Path, digest: str) -> Iterator[Path]:
     """Give the folder of the parts, alone; those of other sources or settings go.
 
     Raises:
-        BadOptions: another process imports into the same folder.
+        BadOptions: another process imports into the same folder, or it cannot be made.
     """
     parent = folder.absolute().parent
     work = parent / f".{folder.name}.import-{digest}"
@@ -254,13 +264,32 @@ def _work_folder(folder: Path, digest: str) -> Iterator[Path]:
         if other != work:
             with _locked(other, folder):
                 shutil.rmtree(other)
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOptions(
+            f"cannot make a folder in {parent}: {error.strerror or error}; choose another --out"
+        ) from None
     with _locked(work, folder):
         # What a killed process was writing.
         for torn in work.glob(".*"):
             shutil.rmtree(torn) if torn.is_dir() else torn.unlink(missing_ok=True)
         shutil.rmtree(work / _FINISHED, ignore_errors=True)
-        yield work
+        try:
+            yield work
+        finally:
+            if work.exists() and not any(work.glob("part-*.parquet")):
+                shutil.rmtree(work)  # nothing to go on from
+
+
+@contextmanager
+def _kept_if_good(work: Path) -> Iterator[None]:
+    """Remove the parts if what they make is refused: the same command would be refused again."""
+    try:
+        yield
+    except BadFile:
+        shutil.rmtree(work)
+        raise
 
 
 @contextmanager

@@ -10,6 +10,8 @@ Format: TypeAlias = Literal["cif", "poscar", "xyz", "jsonl", "csv", "parquet"]
 
 MANIFEST: Final = "manifest.jsonl"
 """In a folder or zip of CIFs: one line per sample asked for."""
+DATASET_FILES: Final = ("dataset.json", "crystals.parquet")
+"""In the folder of an imported dataset: its description and its crystals."""
 TABLES: Final = frozenset({"xyz", "jsonl", "csv", "parquet"})
 """Formats that hold any number of crystals, one after the other."""
 

@@ -16,6 +16,7 @@ from matgen.errors import BadFile
 from matgen.io.cutting import runs
 from matgen.io.entries import MAX_SITES, Entry, Place
 from matgen.io.formats import (
+    DATASET_FILES,
     TABLES,
     Format,
     format_of,
@@ -92,19 +93,50 @@ def entries(path: Path, *, max_sites: int = MAX_SITES) -> Iterator[Entry]:
 def listing(path: Path) -> list[tuple[str, int, int]]:
     """Return name, size in bytes and time of change in ns of the files that ``pieces`` would read.
 
+    Files of an imported dataset below a folder are not among them: they are no crystals of their
+    own, but copies of others and a list of problems.
+
     Raises:
         BadFile: there is no such file, or a folder that may not be looked into.
     """
     if not path.is_dir():
         return [(path.name, *_size_and_time(path))]
     found = []
-    for folder, subfolders, names in os.walk(path, onerror=_raise):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for folder, names in _folders(path):
+        if folder != path and _is_dataset(names):
+            continue
         for name in names:
-            file = Path(folder) / name
+            file = folder / name
             if format_of(name) is not None and _may_be_read(file):
                 found.append((relative_name(file, path), *_size_and_time(file)))
     return sorted(found, key=lambda row: natural(row[0]))
+
+
+def datasets_within(path: Path) -> list[str]:
+    """Return the imported datasets below a folder, which ``listing`` leaves out, in natural order.
+
+    Raises:
+        BadFile: a folder that may not be looked into.
+    """
+    if not path.is_dir():
+        return []
+    found = [
+        relative_name(folder, path)
+        for folder, names in _folders(path)
+        if folder != path and _is_dataset(names)
+    ]
+    return sorted(found, key=natural)
+
+
+def _folders(path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it that are not hidden, with the names of their files."""
+    for folder, subfolders, names in os.walk(path, onerror=_raise):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield Path(folder), names
+
+
+def _is_dataset(names: Iterable[str]) -> bool:
+    return set(DATASET_FILES) <= set(names)
 
 
 def _raise(error: OSError) -> None:

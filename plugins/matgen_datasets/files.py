@@ -15,7 +15,7 @@ from matgen.data.held_out import is_held_out
 from matgen.data.labels import usable_labels_of
 from matgen.errors import BadCrystal, BadFile
 from matgen.io.entries import MAX_SITES
-from matgen.io.sources import entries
+from matgen.io.sources import datasets_within, entries
 from matgen.records import Skipped
 from matgen.roles.dataset import Split
 
@@ -55,6 +55,10 @@ class Files(DatasetSource):
         A value that is no finite number in the stated unit is missing, and its crystal stays; one
         line for each property is logged once the files are read, the first time that they are.
         """
+        if within := datasets_within(Path(self.path)):
+            self._tell(
+                f"{self.path}: the imported datasets in it are not read: {', '.join(within)}"
+            )
         names: set[str] = set()
         unused = _Unused()
         for entry in entries(Path(self.path), max_sites=self.max_sites):
@@ -73,9 +77,13 @@ class Files(DatasetSource):
                 unused.add(refused, entry.source)
                 yield Record(entry.name, entry.crystal, properties)
         for line in unused.lines(split):
-            if line not in self._told:
-                self._told.add(line)
-                log.warning("%s", line)
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        """Log a line, the first time."""
+        if line not in self._told:
+            self._told.add(line)
+            log.warning("%s", line)
 
     def fingerprint(self) -> str:
         """Return a digest of the settings and of every byte of the files.

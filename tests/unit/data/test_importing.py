@@ -378,10 +378,8 @@ def test_problems_are_lines_with_reasons_and_strict_makes_nothing(tmp_path, cifs
         (cifs / name).write_text(text)
     with pytest.raises(BadFile, match=r"3 of 93 entries .* the first, .*a_cut\.cif"):
         run([cifs], tmp_path / "out", strict=True)
-    assert not (tmp_path / "out").exists()
-    heard = Heard()
-    report = run([cifs], tmp_path / "out", heard=heard)
-    assert heard.new == 0  # what the strict run read is not read again
+    assert [path.name for path in tmp_path.iterdir()] == ["cifs"]
+    report = run([cifs], tmp_path / "out")
     told = problems(tmp_path / "out")
     assert sorted(Path(p["source"].partition("#")[0]).name for p in told) == sorted(bad)
     assert dict(report.counted.kinds) == {"unreadable": 2, "bad_crystal": 1}
@@ -392,13 +390,56 @@ def test_a_source_without_any_crystal_makes_no_dataset(tmp_path):
     (tmp_path / "a.cif").write_text("data_x\n")
     with pytest.raises(BadFile, match="1 of 1 entries"):
         run([tmp_path / "a.cif"], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadFile, match="no file of a supported format"):
+        run([tmp_path / "empty"], tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.cif", "empty"]
+
+
+def test_a_result_cannot_be_among_the_files_it_is_made_of(tmp_path, cifs):
+    for out in (cifs / "out", cifs / "a" / "b", cifs / ".." / "cifs" / "out"):
+        with pytest.raises(BadOptions, match=r"is inside .*cifs"):
+            run([cifs], out)
+    assert all(path.suffix == ".cif" for path in cifs.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path, cifs):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadOptions, match=r"cannot make a folder in .*file: "):
+        run([cifs], tmp_path / "file" / "out")
+
+
+def test_imported_datasets_below_a_folder_are_no_data(tmp_path, cifs, some):
+    (cifs / "bad.cif").write_text("data_x\n")
+    run([cifs], tmp_path / "out")
+    (cifs / "sub").mkdir()
+    (tmp_path / "out").rename(cifs / "sub" / "mine")
+    (cifs / "mine.jsonl").write_text("{}\n")  # a file of the name of a dataset's is read
+    report = run([cifs], tmp_path / "again")
+    assert sources.datasets_within(cifs) == ["sub/mine"]
+    assert set(records(tmp_path / "again")) == set(some)
+    assert report.counted.n_problems == 2
+    alone = run([cifs / "sub" / "mine"], tmp_path / "alone")
+    assert alone.counted.n_crystals == len(some)
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"units": {"density": "g/cm3"}, "computed": ("density",)}, "both computed and read"),
+        *(
+            ({"units": {name: "text"}}, f"property of {name}, .*(itself|id)")
+            for name in (
+                "id",
+                "material_id",
+                "numbers",
+                "lattice",
+                "frac_coords",
+                "oxidation",
+                "split",
+                "gap__source",
+            )
+        ),
         ({"labels": {"a": LabelSource("mp", "PBE"), "b": LabelSource("mp", "SCAN")}}, "different"),
     ],
 )
