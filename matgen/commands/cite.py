@@ -19,6 +19,7 @@ def cite(
     Example: `matgen cite runs/high`
     """
     from matgen.commands.console import catalog_of
+    from matgen.roles.citing import with_parts
     from matgen.run_dir import load_run, shipped_model
 
     catalog = catalog_of(ctx)
@@ -27,7 +28,7 @@ def cite(
     dataset = catalog.restore(loaded.info["dataset"])
     components = [dataset, spec.representation, spec.ordering, spec.backbone, *spec.conditions]
     cited: dict[str, list[str]] = {}
-    for component in components:
+    for component in (part for whole in components for part in with_parts(whole)):
         for reference in component.cites:
             users = cited.setdefault(reference, [])
             name = catalog.qualified_name(component)

@@ -48,7 +48,7 @@ def info(
     `matgen data info mp_le20 --set dataset.rows=all`
     """
     from matgen.commands.console import catalog_of, print_json, print_table, say
-    from matgen.commands.data_sources import dataset_of
+    from matgen.commands.data_sources import dataset_of, left_out_lines
     from matgen.commands.stages import stage_bars
     from matgen.data.contents import contents
 
@@ -73,8 +73,8 @@ def info(
     )
     for split, count in found.counts.items():
         typer.echo(f"{split}: {count:,} crystals")
-    if found.skipped:
-        say(f"{found.skipped:,} entries are no crystals; the first: {found.first_skipped}")
+    for line in left_out_lines(found.left_out, found.first_left_out):
+        say(line)
     for reference in found.cites:
         typer.echo(f"cite: {reference}")
     typer.echo(f"licence: {found.licence or 'not stated'}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
+    from matgen.data.left_out import LeftOut
     from matgen.roles.dataset import DatasetSource, Split
     from matgen.roles.executor import Executor
 
@@ -50,6 +51,16 @@ def chosen_split(dataset: DatasetSource, name: str | None) -> tuple[Split, ...]:
             f"dataset {dataset.name!r} has no split {name!r}; it has {', '.join(dataset.splits)}"
         )
     return found
+
+
+def left_out_lines(counts: Mapping[LeftOut, int], first: Mapping[LeftOut, str]) -> list[str]:
+    """Return a line for each sort of entries that are no records: how many, and the first."""
+    from matgen.data.left_out import MEANINGS
+
+    return [
+        f"{count:,} entries {MEANINGS[kind]}; the first: {first[kind]}"
+        for kind, count in counts.items()
+    ]
 
 
 def short_name(dataset: str) -> str:

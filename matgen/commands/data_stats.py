@@ -32,7 +32,13 @@ def stats(
     """
     from matgen.atomic import write_json
     from matgen.commands.console import catalog_of, print_json, print_table, say
-    from matgen.commands.data_sources import chosen_split, dataset_of, executor_of, short_name
+    from matgen.commands.data_sources import (
+        chosen_split,
+        dataset_of,
+        executor_of,
+        left_out_lines,
+        short_name,
+    )
     from matgen.commands.stages import stage_bars
     from matgen.data.figure_page import table_rows
     from matgen.data.figures import draw
@@ -52,6 +58,8 @@ def stats(
         return
     counts = ", ".join(f"{name} {count:,}" for name, count in found.counts.items())
     say(f"{dataset}: {found.n_crystals:,} crystals ({counts}), {len(found.elements)} elements")
+    for line in left_out_lines(found.left_out, found.first_left_out):
+        say(line)
     header = ("property", "unit", "known", "missing", "lowest", "median", "mean", "highest")
     print_table(header, table_rows(found))
     say(f"figures, summary.json and a page that shows them in {folder}")

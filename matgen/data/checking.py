@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from matgen.data.left_out import LeftOut, ToldOnce, kind_of, repeated_id
 from matgen.data.material_table import (
     Described,
     MaterialTable,
@@ -36,6 +37,12 @@ LEAKED_MATERIAL: Final = "leakage: same formula and space group"
 LEAKED_STRUCTURE: Final = "leakage: same structure"
 DUPLICATE: Final = "duplicate within a split: same structure"
 INCOMPARABLE: Final = "structure cannot be compared"
+HELD_OUT: Final = "left out: another part holds it out"
+_LEFT_OUT: Final[dict[LeftOut, str]] = {
+    "unreadable": UNREADABLE,
+    "same id": SAME_ID,
+    "held out elsewhere": HELD_OUT,
+}
 LEAKAGE: Final = frozenset({LEAKED_MATERIAL, LEAKED_STRUCTURE})
 
 
@@ -46,7 +53,7 @@ class Finding:
     Attributes:
         kind: One of the constants of this module, or a ``Doubt``'s.
         ids: Of the rows it is about; of leakage the earlier split's first.
-        splits: Of each row.
+        splits: Of each row; none of an entry that never became one.
     """
 
     kind: str
@@ -197,11 +204,12 @@ class _Checking:
 
     def _records(self) -> Iterator[Record]:
         known: set[str] = set()
+        told = ToldOnce(self._skipped)
         trusted = self._dataset.units.get("space_group") == CANONICAL_UNITS["space_group"]
         for split in self._dataset.splits:
             missing = self.summary.missing[split] = dict.fromkeys(self._dataset.units, 0)
             self.summary.rows[split] = 0
-            for record in self._dataset.records(split, on_skip=self._skipped):
+            for record in self._dataset.records(split, on_skip=told.split()):
                 self.summary.rows[split] += 1
                 if record.id in known:
                     self._tell(Finding(SAME_ID, (record.id,), (split,)))
@@ -215,7 +223,10 @@ class _Checking:
                 yield record
 
     def _skipped(self, skipped: Skipped) -> None:
-        self._tell(Finding(UNREADABLE, (), (), f"{skipped.source}: {skipped.reason}"))
+        name = repeated_id(skipped)
+        found = _LEFT_OUT[kind_of(skipped)]
+        ids = (name,) if name else ()
+        self._tell(Finding(found, ids, (), f"{skipped.source}: {skipped.reason}"))
 
     def _about(self, kind: str, *rows: int, detail: str = "") -> Finding:
         ids = tuple(self._ids[row] for row in rows)

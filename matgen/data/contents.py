@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from matgen.data.left_out import LeftOut, ToldOnce, kind_of
 from matgen.data.material_table import Observer
+from matgen.roles.citing import references
 
 if TYPE_CHECKING:
     from matgen.records import LabelSource, Skipped
@@ -24,7 +26,8 @@ class Contents:
         counts: Records of each split.
         known: Records of each split that have a property, by split and property.
         by_source: Records by property and label source, for properties of several sources.
-        skipped: Entries that are no crystals.
+        left_out: Entries that never became records, by sort.
+        first_left_out: The first of each sort, and why.
     """
 
     dataset: str
@@ -36,8 +39,8 @@ class Contents:
     counts: dict[str, int] = field(default_factory=dict)
     known: dict[str, Counter[str]] = field(default_factory=dict)
     by_source: dict[str, Counter[str]] = field(default_factory=dict)
-    skipped: int = 0
-    first_skipped: str = ""
+    left_out: Counter[LeftOut] = field(default_factory=Counter)
+    first_left_out: dict[LeftOut, str] = field(default_factory=dict)
 
     def missing(self, name: str, split: str) -> int:
         """Return how many records of a split lack a property."""
@@ -54,7 +57,8 @@ class Contents:
             "dataset": self.dataset,
             "fingerprint": self.fingerprint,
             "splits": self.counts,
-            "skipped": self.skipped,
+            "skipped": self.left_out.total(),
+            "left_out": dict(self.left_out),
             "properties": {
                 name: {
                     "unit": unit,
@@ -79,18 +83,20 @@ def contents(dataset: DatasetSource, observer: Observer) -> Contents:
         dataset.fingerprint(),
         dataset.units,
         dataset.label_sources,
-        dataset.cites,
+        references(dataset),
         dataset.licence,
     )
 
     def skip(skipped: Skipped) -> None:
-        found.skipped += 1
-        found.first_skipped = found.first_skipped or f"{skipped.source}: {skipped.reason}"
+        kind = kind_of(skipped)
+        found.left_out[kind] += 1
+        found.first_left_out.setdefault(kind, f"{skipped.source}: {skipped.reason}")
 
+    told = ToldOnce(skip)
     for split in dataset.splits:
         found.counts[split] = 0
         known = found.known[split] = Counter()
-        for record in dataset.records(split, on_skip=skip):
+        for record in dataset.records(split, on_skip=told.split()):
             found.counts[split] += 1
             known.update(record.properties.keys())
             for name, source in record.sources.items():

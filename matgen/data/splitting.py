@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.crystal.composition import chemical_system, reduced_formula
+from matgen.data.left_out import ToldOnce
 from matgen.data.material_table import Groups, Observer, described_table, material_groups
 from matgen.errors import BadOptions
 from matgen.records import PropertyValue, Record, Skipped
@@ -119,9 +120,10 @@ class Assignment:
 
 
 def all_records(dataset: DatasetSource, *, on_skip: Callable[[Skipped], None]) -> Iterator[Record]:
-    """Yield the records of all splits, one split after the other."""
+    """Yield the records of all splits, one after the other; tell of each bad entry once."""
+    told = ToldOnce(on_skip)
     for split in dataset.splits:
-        yield from dataset.records(split, on_skip=on_skip)
+        yield from dataset.records(split, on_skip=told.split())
 
 
 def assign(plan: SplitPlan, dataset: DatasetSource, pool: Pool, observer: Observer) -> Assignment:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from matgen.crystal.properties import density
 from matgen.crystal.symmetry import space_group
+from matgen.data.left_out import LeftOut, ToldOnce, kind_of
 from matgen.data.material_table import Observer, in_chunks
 from matgen.elements import symbols
 from matgen.errors import BadOptions
@@ -142,7 +143,8 @@ class Statistics:
         no_group: Crystals for which none was found.
         lengths: Cell lengths a, b, c, Å.
         angles: Cell angles alpha, beta, gamma, degrees.
-        skipped: Entries that are no crystals.
+        left_out: Entries that never became records, by sort.
+        first_left_out: The first of each sort, and why.
     """
 
     dataset: str
@@ -164,7 +166,13 @@ class Statistics:
     )
     density: Distribution = field(default_factory=Distribution)
     properties: dict[str, PropertyStatistics] = field(default_factory=dict)
-    skipped: int = 0
+    left_out: Counter[LeftOut] = field(default_factory=Counter)
+    first_left_out: dict[LeftOut, str] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> int:
+        """Entries that never became records."""
+        return self.left_out.total()
 
     def to_json(self) -> dict[str, object]:
         """Return the summary."""
@@ -182,6 +190,7 @@ class Statistics:
             "n_crystals": self.n_crystals,
             "counts": self.counts,
             "skipped": self.skipped,
+            "left_out": dict(self.left_out),
             "elements": {symbols[z]: count for z, count in sorted(self.elements.items())},
             "n_elements": {str(n): count for n, count in sorted(self.n_elements.items())},
             "n_sites": self.n_sites.to_json(),
@@ -265,12 +274,15 @@ def gather(
 def _records(
     dataset: DatasetSource, splits: Sequence[Split], found: Statistics
 ) -> Iterator[Record]:
-    def skip(_: Skipped) -> None:
-        found.skipped += 1
+    def skip(skipped: Skipped) -> None:
+        kind = kind_of(skipped)
+        found.left_out[kind] += 1
+        found.first_left_out.setdefault(kind, f"{skipped.source}: {skipped.reason}")
 
+    told = ToldOnce(skip)
     for split in splits:
         found.counts[split] = 0
-        for record in dataset.records(split, on_skip=skip):
+        for record in dataset.records(split, on_skip=told.split()):
             found.counts[split] += 1
             yield record
 

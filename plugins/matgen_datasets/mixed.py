@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from matgen import DatasetSource, Record
 from matgen.crystal.symmetry import LOOSE_ANG, TIGHT_ANG, space_group
+from matgen.data.left_out import held_out_reason
 from matgen.data.material_table import formula_digest
 from matgen.errors import BadOptions
 from matgen.records import LabelSource, Skipped
@@ -104,7 +105,8 @@ class Mixed(DatasetSource):
         """Yield the records of a split, part after part, each in its own order.
 
         All parts are read once before the first record: for ids that clash, and for what is held
-        out.
+        out. ``on_skip`` hears of each row that another part holds out; without it these are left
+        out all the same, being no damage.
         """
         clashing, held_out = self._survey(split)
         for index, (part, title) in enumerate(zip(self.parts, self.titles, strict=True)):
@@ -112,7 +114,11 @@ class Mixed(DatasetSource):
                 continue
             renamed = self._renamed[index]
             for record in part.records(split, on_skip=on_skip):
-                if held_out.shares(record, index):
+                if clash := held_out.clash(record, index):
+                    if on_skip is not None:
+                        other, where = clash
+                        reason = held_out_reason(where, self.titles[other])
+                        on_skip(Skipped(f"{title}:{record.id}", reason))
                     continue
                 sources = {
                     name: source.name
@@ -169,7 +175,7 @@ class Mixed(DatasetSource):
                     if seen.setdefault(digest, index) != index:
                         clashing.add(digest)
                     if other in later:
-                        held_out.add(record, index)
+                        held_out.add(record, index, other)
         return clashing, held_out
 
 
@@ -177,22 +183,29 @@ class _HeldOut:
     """Records that other parts may not train on; symmetry is found where formulas meet."""
 
     def __init__(self) -> None:
-        self._records: dict[int, list[tuple[int, Record]]] = defaultdict(list)
-        self._found: dict[int, list[tuple[int, frozenset[int]]]] = {}
+        self._records: dict[int, list[tuple[int, Split, Record]]] = defaultdict(list)
+        self._found: dict[int, list[tuple[int, Split, frozenset[int]]]] = {}
 
-    def add(self, record: Record, part: int) -> None:
-        """Hold out a record of a part."""
-        self._records[formula_digest(record.crystal)].append((part, record))
+    def add(self, record: Record, part: int, split: Split) -> None:
+        """Hold out a record of a split of a part."""
+        self._records[formula_digest(record.crystal)].append((part, split, record))
 
-    def shares(self, record: Record, part: int) -> bool:
-        """Whether a record is the material of one held out by another part."""
+    def clash(self, record: Record, part: int) -> tuple[int, Split] | None:
+        """Return the other part and its split that hold out the material of a record, if any."""
         formula = formula_digest(record.crystal)
-        if all(other == part for other, _ in self._records.get(formula, ())):
-            return False
+        if all(other == part for other, _, _ in self._records.get(formula, ())):
+            return None
         if formula not in self._found:
-            self._found[formula] = [(o, _groups(held)) for o, held in self._records[formula]]
+            self._found[formula] = [(o, s, _groups(held)) for o, s, held in self._records[formula]]
         groups = _groups(record)
-        return any(other != part and groups & held for other, held in self._found[formula])
+        return next(
+            (
+                (other, split)
+                for other, split, held in self._found[formula]
+                if other != part and groups & held
+            ),
+            None,
+        )
 
 
 def _groups(record: Record) -> frozenset[int]:
