@@ -76,8 +76,10 @@ def import_data(
     from matgen.data.own_properties import OWN_PROPERTIES
 
     catalog = catalog_of(ctx)
+    units = _units(unit or [])
+    _warn_of_units(units)
     settings = ImportSettings(
-        units=_units(unit or []),
+        units=units,
         computed=tuple(OWN_PROPERTIES) if properties else (),
         cell="canonical" if reduce_cells else "given",
         max_sites=max_sites,
@@ -124,6 +126,20 @@ def _units(texts: Sequence[str]) -> dict[str, str]:
     return units
 
 
+def _warn_of_units(units: Mapping[str, str]) -> None:
+    """Say which units no condition will take."""
+    from matgen.commands.console import warn
+    from matgen.units import CANONICAL_UNITS
+
+    for title, unit in units.items():
+        known = CANONICAL_UNITS.get(title, unit)
+        if known != unit:
+            warn(
+                f"--unit {title}:{unit}: conditions take {title} in {known} and will refuse this "
+                f"column; nothing is converted, so state {title}:{known} if that is what it holds"
+            )
+
+
 def _sources(
     catalog: Catalog, inputs: Sequence[str], told: Sequence[str]
 ) -> tuple[ImportSource, ...]:
@@ -144,7 +160,7 @@ def _sources(
                 f"--source {text}: {given!r} is no input; they are {', '.join(inputs)}"
             )
         name, _, functional = label.partition(":")
-        if not name or given in named:
+        if not name or ":" in functional or given in named:
             raise BadOptions(
                 f"--source {text}: write NAME, NAME:FUNCTIONAL or INPUT=NAME:FUNCTIONAL, once for "
                 "each input"
@@ -232,9 +248,10 @@ class ImportBar:
         return time.monotonic() - self._begun
 
     @property
-    def rate(self) -> float:
-        """Entries read per second, those of an earlier run left out."""
-        return (self._n_entries - self._n_old) / max(self.seconds, 1e-9)
+    def rate(self) -> str:
+        """Entries read per second, those of an earlier run left out; empty if none were."""
+        n_new = self._n_entries - self._n_old
+        return f", {n_new / max(self.seconds, 1e-9):,.0f} entries/s" if n_new else ""
 
     def on_start(self, n_bytes: int | None) -> None:
         """Take the length of the bar."""
@@ -248,7 +265,7 @@ class ImportBar:
         if not is_new:
             self.n_resumed += 1
             self._n_old += n_crystals + n_problems
-        told = f"{self._n_entries:,} entries, {self.rate:,.0f}/s"
+        told = f"{self._n_entries:,} entries{self.rate}"
         if self._n_problems:
             told += f", {self._n_problems:,} left out"
         self._progress.update(self._task, advance=n_bytes, told=told)
@@ -283,6 +300,7 @@ def _told(report: ImportReport, seconds: float) -> dict[str, object]:
 def _say_report(report: ImportReport, stated: Mapping[str, str], bar: ImportBar) -> None:
     """Say on the screen what became of the entries."""
     from matgen.commands.console import say, warn
+    from matgen.data.import_piece import REST_LOST
     from matgen.data.imported_folder import PROBLEMS
 
     description, counted = report.description, report.counted
@@ -293,16 +311,29 @@ def _say_report(report: ImportReport, stated: Mapping[str, str], bar: ImportBar)
     again = f", {bar.n_resumed} of {bar.n_pieces} pieces from before" if bar.n_resumed else ""
     say(
         f"{counted.n_crystals:,} crystals ({splits}; split by {description.split_by}) in "
-        f"{bar.seconds:.1f} s, {bar.rate:,.0f} entries/s{again}"
+        f"{bar.seconds:.1f} s{bar.rate}{again}"
     )
+    n_lost = counted.kinds[REST_LOST]
     if counted.n_problems:
-        say(
-            f"left out {counted.n_problems:,} of {report.n_entries:,} entries; one line each in "
-            f"{report.folder / PROBLEMS}"
-        )
+        known = f"{counted.n_problems - n_lost:,} of {report.n_entries - n_lost:,} entries"
+        more = " and an unknown number of others" if n_lost else ""
+        say(f"left out {known}{more}; one line each in {report.folder / PROBLEMS}")
     for kind, count in counted.kinds.most_common():
         first = json.loads(report.examples[kind])
         say(f"  {count:,} {kind}: {first['source']}: {first['reason']}")
+    if n_lost:
+        source = json.loads(report.examples[REST_LOST])["source"]
+        source += f" and of {n_lost - 1:,} other files" if n_lost > 1 else ""
+        warn(
+            f"the rest of {source} could not be read, and how many crystals are in it is unknown; "
+            "get the whole file and import that"
+        )
+    for side in ("train", "val"):
+        if not description.counts.get(side):
+            warn(
+                f"no crystals are in {side}; `matgen data split {report.folder} --out DIR` makes "
+                "other splits"
+            )
     for title, unit in stated.items():
         if not counted.labels.get(title):
             warn(f"no entry has a value of {title!r} (--unit {title}:{unit})")

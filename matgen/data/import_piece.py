@@ -27,6 +27,8 @@ from matgen.io.pieces import Piece
 from matgen.records import Crystal, PropertyValue
 from matgen.roles.dataset import Split
 
+REST_LOST: Final = "rest_lost"
+"""Kind of the problem that stands for an unknown number of entries."""
 ORIGIN: Final = "__from__"
 """Column of a part file: file and place of each row, for messages."""
 COUNTED: Final = b"matgen"

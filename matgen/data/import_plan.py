@@ -22,7 +22,7 @@ from matgen.records import LabelSource
 if TYPE_CHECKING:
     from matgen.roles.dataset import DatasetSource
 
-WORK_FORMAT: Final = 1
+WORK_FORMAT: Final = 2
 """Raised whenever the same sources and settings would give other part files."""
 
 

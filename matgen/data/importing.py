@@ -21,7 +21,7 @@ from matgen import __version__
 from matgen.atomic import replacing_folder
 from matgen.data.dataset_pieces import dataset_pieces
 from matgen.data.import_assembly import Assembled, assemble, counted_in, counted_parts
-from matgen.data.import_piece import Counted, PieceTask, do_piece, part_path
+from matgen.data.import_piece import REST_LOST, Counted, PieceTask, do_piece, part_path
 from matgen.data.import_plan import Columns, ImportSettings, ImportSource, import_digest
 from matgen.data.imported_folder import DESCRIPTION, PROBLEMS, Description
 from matgen.errors import BadFile, BadOptions
@@ -207,8 +207,10 @@ def _check(
     first = json.loads(assembled.first_problem)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counted.kinds.most_common())
     more = ""
+    if counted.kinds[REST_LOST]:
+        more = "; how many more entries the rest that cannot be read holds is unknown"
     if counted.n_crystals:
-        more = f"; without --strict they are left out and listed in {folder / PROBLEMS}"
+        more += f"; without --strict they are left out and listed in {folder / PROBLEMS}"
     raise BadFile(
         f"{counted.n_problems} of {counted.n_crystals + counted.n_problems} entries of {given} "
         f"would be left out ({kinds}); the first, {first['source']}: {first['reason']}{more}"

@@ -16,8 +16,11 @@ from matgen.records import Crystal
 MAX_SITES: Final = 1000
 """Sites of the largest cell that is read unless somebody asks for more; distances between all pairs
 of 100,000 sites would take 80 GB."""
-Kind: TypeAlias = Literal["", "unreadable", "bad_crystal", "overlapping_sites", "too_many_sites"]
-"""What is wrong with an entry; ``unreadable`` is a whole file, or its rest."""
+Kind: TypeAlias = Literal[
+    "", "unreadable", "rest_lost", "bad_crystal", "overlapping_sites", "too_many_sites"
+]
+"""What is wrong with an entry; ``unreadable`` is a file, ``rest_lost`` the rest of an archive or a
+compressed table: nobody knows how many entries that holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +77,9 @@ class Place:
         return Place(where, name or f"{self.name}#{number}", has_id=bool(name))
 
 
-def unreadable(place: Place, error: BadFile) -> Entry:
+def unreadable(place: Place, error: BadFile, kind: Kind = "unreadable") -> Entry:
     """Return the entry that stands for a file that is broken as a whole, or for its rest."""
-    return Entry(place.source, place.name, None, error=str(error), kind="unreadable")
+    return bad(place, str(error), kind)
 
 
 def table_entries(table: CrystalTable, place: Place, max_sites: int) -> Iterator[Entry]:
@@ -141,8 +144,21 @@ def bad(
     overlapping: Crystal | None = None,
 ) -> Entry:
     """Return the entry that says what is wrong at a place."""
-    name = place.name
-    return Entry(place.source, name, None, info or {}, reason, kind, overlapping, place.has_id)
+    told = _without(place.source, reason)
+    return Entry(place.source, place.name, None, info or {}, told, kind, overlapping, place.has_id)
+
+
+def _without(source: str, reason: str) -> str:
+    """Return a reason that does not begin with the source, which is told beside it."""
+    for beginning, instead in (
+        (f"{source}: ", ""),
+        (f"{source} ", "it "),
+        (f"{source}#", "#"),
+        (f"cannot read {source}", "cannot be read"),
+    ):
+        if reason.startswith(beginning):
+            return instead + reason.removeprefix(beginning)
+    return reason
 
 
 def check_size(n_sites: int, max_sites: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as python_csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -179,11 +179,14 @@ def _csv(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
     import pyarrow as pa
     from pyarrow import csv
 
+    header = _text(data.partition(b"\n")[0], place.source)
+    columns = next(python_csv.reader([header]))
+    if "cif" not in columns:
+        told = f"{place.source} has no column 'cif' (it has {', '.join(columns)})"
+        raise BadFile(told + _hint(columns))
     if data.count(b'"') % 2:
         # Arrow takes the end of the file for the closing quote.
         raise BadFile(f"{place.source} ends within a quoted value; it is truncated")
-    header = _text(data.partition(b"\n")[0], place.source)
-    columns = next(python_csv.reader([header]))
     try:
         # Bytes of any encoding: an id of digits stays as it is, and so does every value.
         table = csv.read_csv(
@@ -194,8 +197,6 @@ def _csv(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
         )
     except pa.ArrowException as error:
         raise BadFile(f"{place.source} is no readable csv: {error}") from None
-    if "cif" not in columns:
-        raise BadFile(f"{place.source} has no column 'cif' (it has {', '.join(columns)})")
     others = [name for name in columns if name not in ("cif", "")]
     for number, row in enumerate(table.to_pylist()):
         at = place.at(number)
@@ -209,6 +210,15 @@ def _csv(data: bytes, place: Place, max_sites: int) -> Iterator[Entry]:
             continue
         info = {n: _number_or_text(text) for n, text in texts.items() if text not in _MISSING}
         yield _csv_entry(row["cif"] or b"", place.at(number, _id_in(texts)), info, max_sites)
+
+
+def _hint(columns: Sequence[str]) -> str:
+    """Return what may be meant by a header without the column, for messages."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if any(mark in column for column in columns):
+            return f"; its values seem to be separated by {name}: write commas"
+    near = next((column for column in columns if column.strip().lower() == "cif"), None)
+    return "" if near is None else f"; call the column 'cif' instead of {near!r}"
 
 
 def _csv_entry(cif: bytes, place: Place, info: Mapping[str, Any], max_sites: int) -> Entry:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matgen.errors import BadFile
 from matgen.io.crystal_table import CrystalTable
-from matgen.io.entries import MAX_SITES, Entry, Place, table_entries, unreadable
+from matgen.io.entries import MAX_SITES, Entry, Kind, Place, table_entries, unreadable
 from matgen.io.formats import TABLES, Format, format_of, stem_of
 from matgen.io.parsing import parse
 from matgen.io.unpacking import open_zip, read_member, read_whole, unpacked
@@ -143,11 +143,12 @@ class UnreadablePiece(Piece):
 
     name: str
     reason: str
+    kind: Kind = "unreadable"
 
     def entries(self, *, max_sites: int = MAX_SITES) -> Iterator[Entry]:
         """Yield the one entry that says why."""
         del max_sites
-        yield unreadable(Place(self.source, self.name), BadFile(self.reason))
+        yield unreadable(Place(self.source, self.name), BadFile(self.reason), self.kind)
 
 
 def _place(source: str, name: str) -> Place:

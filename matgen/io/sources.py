@@ -14,7 +14,7 @@ from typing import Final
 
 from matgen.errors import BadFile
 from matgen.io.cutting import runs
-from matgen.io.entries import MAX_SITES, Entry, Place
+from matgen.io.entries import MAX_SITES, Entry, Kind, Place
 from matgen.io.formats import (
     DATASET_FILES,
     TABLES,
@@ -85,8 +85,8 @@ def entries(path: Path, *, max_sites: int = MAX_SITES) -> Iterator[Entry]:
     # One reader needs no slices, and would skip the rows before each again and again.
     for piece in pieces(path, slices=1):
         for entry in piece.entries(max_sites=max_sites):
-            if alone and entry.kind == "unreadable":
-                raise BadFile(entry.error)
+            if alone and entry.kind in ("unreadable", "rest_lost"):
+                raise BadFile(f"{path}: {entry.error}")
             yield entry
 
 
@@ -192,19 +192,23 @@ def _is_full(named: list[tuple[str, int]]) -> bool:
 def _file(path: Path, name: str, slices: int) -> Iterator[Piece]:
     """Yield the pieces of one file, called ``name`` below what is read."""
     kind = format_of(name)
+    n_pieces = 0
     try:
         n_bytes = path.stat().st_size
         if kind == "parquet":
             yield from _parquet(path, name, slices)
         elif kind in TABLES:
             assert kind is not None
-            yield from _runs(path, name, kind)
+            for piece in _runs(path, name, kind):
+                n_pieces += 1
+                yield piece
         else:
             yield FilesPiece(str(path), n_bytes, *_split(path, name))
     except OSError as error:
         yield UnreadablePiece(str(path), 0, name, f"cannot read {path}: {error.strerror or error}")
     except BadFile as error:
-        yield UnreadablePiece(str(path), 0, name, str(error))
+        what: Kind = "rest_lost" if n_pieces else "unreadable"
+        yield UnreadablePiece(str(path), 0, name, str(error), what)
 
 
 def _runs(path: Path, name: str, kind: Format) -> Iterator[Piece]:
@@ -280,7 +284,7 @@ def _tar(path: Path) -> Iterator[Piece]:
     if failed and is_empty:
         raise BadFile(failed)
     if failed:
-        yield UnreadablePiece(str(path), 0, path.name, failed)
+        yield UnreadablePiece(str(path), 0, path.name, failed, "rest_lost")
     elif is_empty:
         raise BadFile(f"{path} holds no file of a supported format ({supported()})")
 

@@ -1,6 +1,8 @@
 """``matgen data import`` as people type it."""
 
+import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -86,6 +88,9 @@ def test_several_inputs_keep_their_sources_and_strict_refuses_in_one_line(
         (["nowhere.cif"], "no such file exists"),
         (["a.extxyz", "--unit", "gap"], "write COLUMN:UNIT"),
         (["a.extxyz", "--source", "c.extxyz=mp"], "is no input"),
+        (["a.extxyz", "--source", "mp:PBE:U"], "write NAME"),
+        (["a.extxyz", "--unit", "numbers:text"], "a column that the dataset needs itself"),
+        (["a.extxyz", "--unit", "material_id:text"], "which names the crystals"),
         (["a.extxyz", "a.extxyz"], "given twice"),
         (["textbook", "--source", "mp:PBE"], "says itself"),
     ],
@@ -106,3 +111,43 @@ def test_a_registered_dataset_is_imported_with_its_own_splits(cli: Cli, tmp_path
     counts = json.loads(done.stdout)["counts"]
     for split in ("train", "val"):
         assert counts[split] == len(list(Textbook().records(split)))
+
+
+def test_units_that_no_condition_takes_and_splits_without_crystals_are_warned_of(
+    cli: Cli, files: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = cli(
+        "data", "import", files / "a.extxyz", "--out", out, "--unit", "band_gap:meV", "--unit",
+        "gap:meV", "--val-fraction", "0", "--workers", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    assert len(warnings) == 3
+    assert "conditions take band_gap in eV" in warnings[0]
+    assert f"no crystals are in val; `matgen data split {out} --out DIR`" in warnings[1]
+    assert "no entry has a value of 'band_gap'" in warnings[2]
+
+
+def test_an_archive_that_breaks_off_is_not_said_to_lack_one_entry(
+    cli: Cli, files: Path, tmp_path: Path
+) -> None:
+    whole = io.BytesIO()
+    records = [*Textbook().records("train"), *Textbook().records("val")]
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for record in records:
+            data = cif_text(record.crystal).encode()
+            info = tarfile.TarInfo(f"{record.id}.cif")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    path = tmp_path / "mine.tar"
+    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    asked = ("data", "import", path, "--out", tmp_path / "out", "--workers", 1)
+    refused = cli(*asked, "--strict")
+    assert refused.returncode == 2
+    assert "how many more entries the rest that cannot be read holds is unknown" in refused.stderr
+    assert list(tmp_path.iterdir()) == [path]
+    done = cli(*asked)
+    assert done.returncode == 0, done.stderr
+    assert "and an unknown number of others" in done.stderr
+    assert f"warning: the rest of {path} could not be read" in done.stderr

@@ -121,6 +121,58 @@ def test_an_archive_cut_anywhere_is_never_taken_for_a_whole_one(tmp_path, name):
         assert all(is_salt(crystal) for crystal in crystals)
 
 
+@pytest.mark.parametrize(("name", "more"), [("a.tar", {}), ("a.tgz", {"compresslevel": 0})])
+def test_what_breaks_off_is_told_from_a_file_that_is_bad(tmp_path, name, more):
+    path = tmp_path / name
+    with tarfile.open(path, "w:gz" if more else "w", **more) as archive:
+        for i in range(300):
+            info = tarfile.TarInfo(f"{i}.cif")
+            info.size = len(CIF)
+            archive.addfile(info, io.BytesIO(CIF.encode()))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    *whole, last = entries(path)
+    assert whole
+    assert all(entry.kind == "" for entry in whole)
+    assert (last.kind, last.crystal) == ("rest_lost", None)
+    assert str(path) not in last.error
+
+
+def test_a_reason_does_not_say_again_which_file_it_is_about(tmp_path):
+    texts = {"a.cif": "data_x\n", "b.cif": "", "POSCAR": "x", "c.csv": "a,b\n1,2\n", "d.xyz": "x\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "e.csv").write_text('cif\n"data_x"\n')
+    (tmp_path / "f.csv.gz").write_bytes(b"no gzip")
+    (tmp_path / "g.parquet").write_bytes(b"no Parquet")
+    with zipfile.ZipFile(tmp_path / "h.zip", "w") as archive:
+        archive.writestr("i.cif", "data_x\n")
+    said = [*entries(tmp_path), *entries(tmp_path / "h.zip")]
+    assert len(said) == 9
+    for entry in said:
+        assert entry.error
+        assert str(tmp_path) in entry.source
+        assert str(tmp_path) not in entry.error
+    for name in ("b.cif", "c.csv", "f.csv.gz", "g.parquet"):
+        with pytest.raises(BadFile) as error:
+            list(entries(tmp_path / name))
+        assert str(error.value).count(name) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("id;gap;cif", "separated by semicolons: write commas"),
+        ("id\tcif", "separated by tabs"),
+        ("id,CIF", "call the column 'cif' instead of 'CIF'"),
+        ("id,structure", r"has no column 'cif' \(it has id, structure\)$"),
+    ],
+)
+def test_a_csv_without_its_column_is_told_what_may_be_meant(tmp_path, header, says):
+    (tmp_path / "a.csv").write_text(f'{header}\n1;2;"{CIF}"\n')
+    with pytest.raises(BadFile, match=says):
+        list(entries(tmp_path / "a.csv"))
+
+
 def zip_of(path, members, **kind):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, **kind) as archive:
         for info, text in members:
