@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from matgen.commands.data_import import ImportBar
 from matgen.io.extxyz import frame_text
 from matgen.io.writing import cif_text
 from matgen_toy.textbook import Textbook
@@ -151,3 +152,11 @@ def test_an_archive_that_breaks_off_is_not_said_to_lack_one_entry(
     assert done.returncode == 0, done.stderr
     assert "and an unknown number of others" in done.stderr
     assert f"warning: the rest of {path} could not be read" in done.stderr
+
+
+def test_a_resumed_import_claims_no_rate_for_what_was_read_before() -> None:
+    bar = ImportBar()
+    bar.on_piece(10, 7, 1, is_new=False)
+    assert bar.rate == ""
+    bar.on_piece(10, 7, 1, is_new=True)
+    assert bar.rate.endswith(" entries/s")
