@@ -382,6 +382,8 @@ def _dataset(
     chosen = name or catalog.choices.default("dataset")
     given = dict(fields)
     if "+" in chosen and not Path(chosen).exists():
+        if not all(chosen.split("+")):
+            raise BadOptions(f"{chosen!r}: a part before or after a + is empty; write NAME+NAME")
         parts = tuple(_dataset(catalog, part, {}) for part in chosen.split("+"))
         given, chosen = {"parts": parts, **given}, "mixed"
     elif _is_path(catalog, chosen):
@@ -390,6 +392,12 @@ def _dataset(
         chosen = catalog.choices.default("dataset_of_imports" if is_import else "dataset_of_files")
     if columns and "column_units" in catalog.get("dataset", chosen).model_fields:
         given["column_units"] = {**dict(columns), **given.get("column_units", {})}
+    path = catalog.get("dataset", chosen).model_fields.get("path")
+    if path and path.is_required() and "path" not in given:
+        raise BadOptions(
+            f"dataset {chosen!r} reads what is at a path: give the path itself where a dataset is "
+            "named, as in matgen data info PATH or --dataset PATH"
+        )
     dataset = catalog.build("dataset", chosen, given)
     assert isinstance(dataset, DatasetSource)
     return dataset

@@ -58,6 +58,7 @@ def prepare(
     """
     from matgen.commands.console import catalog_of, print_json, say
     from matgen.commands.preparing import prepare_stores, store_report
+    from matgen.commands.stages import stoppable
     from matgen.plan import TrainConfig, parse_settings, resolve_training
 
     catalog = catalog_of(ctx)
@@ -70,7 +71,8 @@ def prepare(
         settings=parse_settings(set_ or []),
     )
     plan = resolve_training(config, catalog, gpu=False)
-    stores = prepare_stores(plan, out, catalog)
+    with stoppable("what is done is kept, and the same command goes on from there"):
+        stores = prepare_stores(plan, out, catalog)
     reports = {split: store_report(store) for split, store in stores.items()}
     if json_out:
         print_json(reports)

@@ -38,14 +38,16 @@ def check(
 
     from matgen.atomic import replacing
     from matgen.commands.console import catalog_of, print_json, print_table, say
-    from matgen.commands.data_sources import dataset_of, executor_of
-    from matgen.commands.stages import stage_bars
+    from matgen.commands.data_sources import dataset_of, executor_of, say_unstated
+    from matgen.commands.stages import stage_bars, stoppable
     from matgen.data.checking import Finding, check_data
 
     catalog = catalog_of(ctx)
     source = dataset_of(catalog, dataset, set_ or [])
     first: dict[str, Finding] = {}
+    kept = "nothing was written" if out else "nothing is kept"
     with ExitStack() as stack:
+        stack.enter_context(stoppable(kept))
         temporary = stack.enter_context(replacing(out)) if out else None
         lines = stack.enter_context(temporary.open("w", encoding="utf-8")) if temporary else None
         show = stack.enter_context(stage_bars())
@@ -69,6 +71,7 @@ def check(
             ("looked for", "found", "the first"),
             [(kind, f"{n:,}", _shown(first.get(kind))) for kind, n in findings.items()],
         )
+        say_unstated(source)
         for split, lacking in summary.missing.items():
             listed = ", ".join(f"{name} {n:,}" for name, n in lacking.items() if n)
             say(f"missing in {split}: {listed or 'nothing'}")
@@ -83,6 +86,6 @@ def _shown(finding: object) -> str:
 
     if not isinstance(finding, Finding):
         return ""
-    rows = zip(finding.ids, finding.splits, strict=True)
-    named = " and ".join(f"{name} ({split})" for name, split in rows)
+    sides = [f" ({split})" for split in finding.splits] or [""] * len(finding.ids)
+    named = " and ".join(f"{name}{side}" for name, side in zip(finding.ids, sides, strict=True))
     return ": ".join(part for part in (named, finding.detail) if part)

@@ -48,12 +48,12 @@ def info(
     `matgen data info mp_le20 --set dataset.rows=all`
     """
     from matgen.commands.console import catalog_of, print_json, print_table, say
-    from matgen.commands.data_sources import dataset_of, left_out_lines
-    from matgen.commands.stages import stage_bars
+    from matgen.commands.data_sources import dataset_of, left_out_lines, say_unstated
+    from matgen.commands.stages import stage_bars, stoppable
     from matgen.data.contents import contents
 
     source = dataset_of(catalog_of(ctx), dataset, set_ or [])
-    with stage_bars() as show:
+    with stoppable("nothing was written"), stage_bars() as show:
         found = contents(source, show)
     told = found.to_json()
     if json_out:
@@ -73,6 +73,7 @@ def info(
     )
     for split, count in found.counts.items():
         typer.echo(f"{split}: {count:,} crystals")
+    say_unstated(source)
     for line in left_out_lines(found.left_out, found.first_left_out):
         say(line)
     for reference in found.cites:

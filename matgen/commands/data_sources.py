@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -22,9 +26,17 @@ def dataset_of(catalog: Catalog, name: str, settings: Sequence[str]) -> DatasetS
     Raises:
         UnknownName, BadFile, BadOptions: one sentence.
     """
+    from matgen.errors import BadFile
     from matgen.plan import resolve_dataset
+    from matgen.roles.citing import with_parts
 
-    return resolve_dataset(catalog, name, settings)
+    source = resolve_dataset(catalog, name, settings)
+    for part in with_parts(source):
+        path = getattr(part, "path", "")
+        # Else the first to open it would be taken for one that cannot write.
+        if path and Path(path).exists() and not os.access(path, os.R_OK):
+            raise BadFile(f"cannot read {path}: permission denied")
+    return source
 
 
 def executor_of(catalog: Catalog, workers: int) -> Executor:
@@ -53,12 +65,29 @@ def chosen_split(dataset: DatasetSource, name: str | None) -> tuple[Split, ...]:
     return found
 
 
+def say_unstated(dataset: DatasetSource) -> None:
+    """Name the columns of a person's files that are left out for want of a unit, in one line."""
+    from matgen.commands.console import say
+    from matgen.data.unstated_columns import unstated_columns
+
+    if columns := unstated_columns(dataset):
+        named = ", ".join(f'{_key(column)}="UNIT"' for column in columns)
+        flag = shlex.quote(f"dataset.column_units={{{named}}}")
+        say(f"left out columns without a stated unit; to keep them: --set {flag}")
+
+
+def _key(column: str) -> str:
+    """Return a column as a key of TOML."""
+    bare = re.fullmatch(r"[A-Za-z0-9_-]+", column)
+    return column if bare else json.dumps(column, ensure_ascii=False)
+
+
 def left_out_lines(counts: Mapping[LeftOut, int], first: Mapping[LeftOut, str]) -> list[str]:
     """Return a line for each sort of entries that are no records: how many, and the first."""
     from matgen.data.left_out import MEANINGS
 
     return [
-        f"{count:,} entries {MEANINGS[kind]}; the first: {first[kind]}"
+        f"left out {count:,} ({MEANINGS[kind]}); the first: {first[kind]}"
         for kind, count in counts.items()
     ]
 

@@ -47,9 +47,9 @@ def split(
     `matgen data split mp_le20 --by system --val 0.05 --test 0.05 --out by-system`  ·
     `matgen data split mine-imported --by time --time-column year --out by-year`
     """
-    from matgen.commands.console import catalog_of, print_json, print_table, say
-    from matgen.commands.data_sources import dataset_of, executor_of
-    from matgen.commands.stages import stage_bars
+    from matgen.commands.console import catalog_of, print_json, print_table, say, warn
+    from matgen.commands.data_sources import dataset_of, executor_of, say_unstated
+    from matgen.commands.stages import stage_bars, stoppable
     from matgen.data.imported_folder import PROBLEMS
     from matgen.data.split_folder import write_split
     from matgen.data.splitting import SplitPlan
@@ -57,7 +57,11 @@ def split(
     catalog = catalog_of(ctx)
     source = dataset_of(catalog, dataset, set_ or [])
     plan = SplitPlan(by.value, val, test, seed, time_column)
-    with stage_bars() as show, executor_of(catalog, workers).open() as pool:
+    with (
+        stoppable(f"{out} was not written"),
+        stage_bars() as show,
+        executor_of(catalog, workers).open() as pool,
+    ):
         made = write_split(
             plan, source, out, pool, show, made_from={"dataset": catalog.dump(source)}
         )
@@ -72,6 +76,10 @@ def split(
             for kind, count in made.counts.items()
         ],
     )
+    say_unstated(source)
+    for name in made.splits:
+        if not made.counts[name]:
+            warn(f"{name} got no crystal; take another share, seed or --by")
     if set(made.counts) - set(made.splits):
         say(f"what is in no split, and why: {out / PROBLEMS}")
     typer.echo(str(out))

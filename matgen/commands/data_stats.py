@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -37,9 +39,10 @@ def stats(
         dataset_of,
         executor_of,
         left_out_lines,
+        say_unstated,
         short_name,
     )
-    from matgen.commands.stages import stage_bars
+    from matgen.commands.stages import stage_bars, stoppable
     from matgen.data.figure_page import table_rows
     from matgen.data.figures import draw
     from matgen.data.statistics import gather
@@ -47,20 +50,43 @@ def stats(
     catalog = catalog_of(ctx)
     source = dataset_of(catalog, dataset, set_ or [])
     splits = chosen_split(source, split)
-    with stage_bars() as show, executor_of(catalog, workers).open() as pool:
-        found = gather(source, splits, pool, show)
     folder = out or Path(f"{short_name(dataset)}-stats")
-    draw(found, folder)
-    summary = found.to_json()
-    write_json(folder / "summary.json", summary)
+    with stoppable(f"{folder} is as it was"):
+        with stage_bars() as show, executor_of(catalog, workers).open() as pool:
+            found = gather(source, splits, pool, show)
+        summary = found.to_json()
+        with _filling(folder) as temporary:
+            draw(found, temporary)
+            write_json(temporary / "summary.json", summary)
     if json_out:
         print_json(summary)
         return
     counts = ", ".join(f"{name} {count:,}" for name, count in found.counts.items())
     say(f"{dataset}: {found.n_crystals:,} crystals ({counts}), {len(found.elements)} elements")
+    say_unstated(source)
     for line in left_out_lines(found.left_out, found.first_left_out):
         say(line)
     header = ("property", "unit", "known", "missing", "lowest", "median", "mean", "highest")
     print_table(header, table_rows(found))
     say(f"figures, summary.json and a page that shows them in {folder}")
     typer.echo(str(folder / "index.html"))
+
+
+@contextmanager
+def _filling(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder; what is in it comes to ``folder`` when the block ends well.
+
+    Files of other names that are there already stay.
+    """
+    from tempfile import TemporaryDirectory
+
+    from matgen.atomic import replacing_folder
+
+    if not folder.exists():
+        with replacing_folder(folder) as temporary:
+            yield temporary
+        return
+    with TemporaryDirectory(prefix=".stats.", dir=folder) as name:
+        yield Path(name)
+        for path in sorted(Path(name).iterdir()):
+            path.replace(folder / path.name)

@@ -115,22 +115,22 @@ def _plan(found: Statistics) -> Iterator[tuple[Drawing, _Paint, tuple[float, flo
     )
     taken: list[str] = []
     for name, values in found.properties.items():
-        if name == "space_group" and not found.computed_groups:
+        if values.name == "space_group" and not values.source and not found.computed_groups:
             continue  # drawn above
         taken.append(_file_name(name, taken))
         yield (
-            Drawing(f"property-{taken[-1]}", _property_caption(name, values, found)),
-            _property_painter(name, values, found),
+            Drawing(f"property-{taken[-1]}", _property_caption(values, found)),
+            _property_painter(values, found),
             plain,
         )
 
 
-def _property_painter(name: str, values: PropertyStatistics, found: Statistics) -> _Paint:
+def _property_painter(values: PropertyStatistics, found: Statistics) -> _Paint:
     missing = (
         f"known for {values.known:,} of {found.n_crystals:,} crystals, "
         f"{share(found.n_crystals - values.known, found.n_crystals)} missing"
     )
-    label = _labelled(name, values.unit)
+    label = _labelled(values)
 
     def paint(figure: Figure) -> None:
         if values.texts:
@@ -141,10 +141,10 @@ def _property_painter(name: str, values: PropertyStatistics, found: Statistics) 
     return paint
 
 
-def _property_caption(name: str, values: PropertyStatistics, found: Statistics) -> str:
+def _property_caption(values: PropertyStatistics, found: Statistics) -> str:
     missing = found.n_crystals - values.known
     return (
-        f"{_labelled(name, values.unit)}: known for {values.known:,} of {found.n_crystals:,} "
+        f"{_labelled(values)}: known for {values.known:,} of {found.n_crystals:,} "
         f"crystals, missing in {share(missing, found.n_crystals)}."
     )
 
@@ -278,7 +278,10 @@ def _distribution(figure: Figure, values: Distribution, label: str, *, title: st
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7)
     _with_thousands(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=bins.whole))
+    if bins.whole:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if not bins.uneven:
+        _whole_counts(axes)
     median = values.quantile(0.5)
     assert median is not None
     axes.axvline(median, color=VERMILION, linestyle="--", linewidth=1.5)
@@ -292,6 +295,7 @@ def _bars(figure: Figure, counts: Mapping[str, int], label: str, *, title: str =
     axes.bar(list(counts), list(counts.values()), color=BLUE)
     axes.set(xlabel=label, ylabel="crystals", title=title)
     _with_thousands(axes)
+    _whole_counts(axes)
     for place, count in enumerate(counts.values()):
         axes.annotate(f"{count:,}", (place, count), ha="center", va="bottom", fontsize=8)
     if len(counts) > 8:
@@ -303,14 +307,24 @@ def _note_outside(axes: Axes, n_outside: int) -> None:
         axes.set_xlabel(f"{axes.get_xlabel()}\n{n_outside:,} values lie beyond this axis")
 
 
+def _whole_counts(axes: Axes) -> None:
+    """Put no tick between two numbers of crystals."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(
+        MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    )
+
+
 def _with_thousands(axes: Axes) -> None:
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _labelled(name: str, unit: str) -> str:
-    shown = _UNITS.get(unit, unit)
-    words = name.replace("_", " ")
-    return f"{words} ({shown})" if shown else words
+def _labelled(values: PropertyStatistics) -> str:
+    shown = _UNITS.get(values.unit, values.unit)
+    words = values.name.replace("_", " ")
+    label = f"{words} ({shown})" if shown else words
+    return f"{label} from {values.shown}" if values.source else label
 
 
 def _file_name(name: str, taken: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 LeftOut: TypeAlias = Literal["unreadable", "same id", "held out elsewhere"]
 
 MEANINGS: Final[dict[LeftOut, str]] = {
-    "unreadable": "are no crystals",
-    "same id": "have an id that was used before",
-    "held out elsewhere": "are left out, being the material of a row that another part holds out",
+    "unreadable": "no crystal",
+    "same id": "an id that was used before",
+    "held out elsewhere": "the material of a row that another part holds out",
 }
-"""What is said of entries of each sort."""
+"""What an entry of each sort is."""
 _SAME_ID: Final = re.compile(r"\bthe (?:\w+_)?id (?P<name>'.*?'|\".*?\") is used twice")
 _HELD_OUT: Final = "shares reduced formula and space group with a"
 

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
@@ -196,6 +197,11 @@ def _by_time(
         raise BadOptions(f"column {plan.time_column!r} mixes numbers and texts, as {texts[0]!r}")
     if not known:
         raise BadOptions(f"column {plan.time_column!r} has no value in any row")
+    if odd := [text for text in texts if not _is_date(text)]:
+        raise BadOptions(
+            f"column {plan.time_column!r} is no time, as {odd[0]!r}; expected numbers, or dates "
+            "written as 2019-03-01"
+        )
     # All numbers or all texts, as checked above.
     ordered = sorted(known)
     shares = (1.0 - plan.val - plan.test, 1.0 - plan.test)
@@ -213,3 +219,14 @@ def _by_time(
         if sides[row] > earliest[groups.of(row)]:
             sides[row] = 4
     return sides
+
+
+def _is_date(text: str) -> bool:
+    """Whether a text is a date as 2019, 2019-03 or 2019-03-01, with a time or not: these sort."""
+    padded = f"{text}-01-01" if len(text) == 4 else f"{text}-01" if len(text) == 7 else text
+    try:
+        datetime.fromisoformat(padded)
+    except ValueError:
+        return False
+    # 20190301 is a date too, but it does not sort among the others.
+    return len(padded) >= 10 and padded[4] == "-"

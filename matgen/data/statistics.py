@@ -110,9 +110,12 @@ class Distribution:
 
 @dataclass
 class PropertyStatistics:
-    """The values of one property.
+    """The values of one property; from one label source, where it has several.
 
     Attributes:
+        name: The property.
+        source: Name of the label source; empty where the property has but one.
+        shown: The same with its functional.
         unit: As the dataset states it.
         numbers: Values that are numbers.
         texts: Values that are texts, counted.
@@ -120,6 +123,9 @@ class PropertyStatistics:
     """
 
     unit: str
+    name: str
+    source: str = ""
+    shown: str = ""
     numbers: Distribution = field(default_factory=Distribution)
     texts: Counter[str] = field(default_factory=Counter)
     not_finite: int = 0
@@ -209,6 +215,8 @@ class Statistics:
 
     def _property(self, values: PropertyStatistics) -> dict[str, object]:
         told: dict[str, object] = {
+            "property": values.name,
+            "source": values.source,
             "unit": values.unit,
             "known": values.known,
             "missing": self.n_crystals - values.known,
@@ -252,7 +260,7 @@ def gather(
                 f"{', '.join(dataset.splits)}"
             )
     found = Statistics(dataset.name, tuple(splits), dataset.fingerprint())
-    found.properties = {name: PropertyStatistics(unit) for name, unit in dataset.units.items()}
+    found.properties = _properties(dataset)
     # Only then is a column of that name the number of a space group.
     trusted = dataset.units.get("space_group") == CANONICAL_UNITS["space_group"]
 
@@ -287,6 +295,20 @@ def _records(
             yield record
 
 
+def _properties(dataset: DatasetSource) -> dict[str, PropertyStatistics]:
+    """Return nothing counted, for each property; values of two sources are two quantities."""
+    found = {}
+    for name, unit in dataset.units.items():
+        sources = dataset.label_sources[name]
+        if len(sources) < 2:
+            found[name] = PropertyStatistics(unit, name)
+            continue
+        for source in sources:
+            values = PropertyStatistics(unit, name, source.name, str(source))
+            found[f"{name} from {source.name}"] = values
+    return found
+
+
 def _count(records: Sequence[Record], found: Statistics, *, trusted: bool) -> list[Crystal]:
     """Count some records; return the crystals without a space group of their own."""
     crystals = [record.crystal for record in records]
@@ -301,8 +323,13 @@ def _count(records: Sequence[Record], found: Statistics, *, trusted: bool) -> li
     for axis in range(3):
         found.lengths[axis].add(lengths[:, axis])
         found.angles[axis].add(angles[:, axis])
-    for name, values in found.properties.items():
-        given = [r.properties[name] for r in records if name in r.properties]
+    for values in found.properties.values():
+        name, source = values.name, values.source
+        given = [
+            r.properties[name]
+            for r in records
+            if name in r.properties and (not source or r.sources.get(name) == source)
+        ]
         numbers = np.array([v for v in given if not isinstance(v, str)], dtype=np.float64)
         values.numbers.add(numbers[np.isfinite(numbers)])
         values.not_finite += int((~np.isfinite(numbers)).sum())

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from matgen import Crystal, Record
 from matgen.data.figure_page import table_rows
-from matgen.data.figures import draw
+from matgen.data.figures import _bars, _distribution, draw
 from matgen.data.histogram import histogram
 from matgen.data.statistics import (
     Distribution,
@@ -26,7 +26,7 @@ from matgen.data.statistics import (
     gather,
 )
 from matgen.errors import BadOptions
-from matgen.records import Skipped
+from matgen.records import LabelSource, Skipped
 from matgen_datasets.mp_le20 import MpLe20
 from matgen_executors.local import LocalExecutor
 from tests.unit.data.listed import Listed, real_crystals
@@ -252,3 +252,37 @@ def test_texts_of_the_user_are_escaped_on_the_page(tmp_path: Path) -> None:
     page = (tmp_path / "index.html").read_text()
     assert "<b>" not in page
     assert "<i>" not in page
+
+
+def test_values_of_two_sources_are_two_rows_and_two_histograms() -> None:
+    two = (LabelSource("pbe", "PBE"), LabelSource("hse", "HSE06"))
+    crystals = real_crystals(5)
+    rows = tuple(
+        ("train", Record(f"{i}", c, {"gap": 1.0 + i}, {"gap": "hse" if i > 2 else "pbe"}))
+        for i, c in enumerate(crystals)
+    )
+    listed = Listed(rows=rows, measured_in={"gap": "eV"}, sourced={"gap": two})
+    with LocalExecutor().open() as pool:
+        found = gather(listed, ("train",), pool, lambda *_: None)
+    assert {
+        key: (v.numbers.n, v.numbers.lowest, v.shown) for key, v in found.properties.items()
+    } == {
+        "gap from pbe": (3, 1.0, "pbe (PBE)"),
+        "gap from hse": (2, 4.0, "hse (HSE06)"),
+    }
+    assert [row[0] for row in table_rows(found)] == ["gap from pbe", "gap from hse"]
+
+
+def test_axes_of_counts_and_of_whole_numbers_have_whole_ticks() -> None:
+    from matplotlib.figure import Figure
+
+    values = Distribution()
+    values.add(np.array([2.0, 2.0, 2.0]))
+    figure = Figure()
+    _distribution(figure, values, "sites per cell")
+    other = Figure()
+    _bars(other, {"a": 1, "b": 3}, "text")
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis, other.axes[0].yaxis):
+        ticks = axis.get_majorticklocs()
+        assert len(ticks)
+        assert all(float(tick).is_integer() for tick in ticks)
