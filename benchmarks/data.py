@@ -4,8 +4,8 @@ Arms, on the same distinct crystals with nothing remembered, per core (CPU time 
 
 - ours: ``matgen data prepare`` end to end: read, check, canonical cell, oxidation states, tokens,
   conditions, store. ``reduced``: rows in canonical cells, as the bundled set has them, where the
-  search for the cell is skipped; ``raw``: the same crystals in cells of another setting, each with a
-  random origin; ``supercell``: those doubled.
+  search for the cell is skipped; ``raw``: the same crystals in cells of another setting, each with
+  a random origin; ``supercell``: those doubled.
 - pymatgen: ``get_reduced_structure`` and ``add_oxidation_state_by_guess``, then species and bins
   of each site in Python. It looks neither for a primitive cell nor for symmetry, and most of its
   time goes into few compositions: medians are given beside the means. A guess is stopped after ten
@@ -46,7 +46,8 @@ from matgen.catalog import Catalog
 from matgen.crystal.cell import canonical_cell
 from matgen.data.encoding import Encode
 from matgen.data.imported_folder import CRYSTALS, ROWS_PER_GROUP, Description
-from matgen.data.prepare import PreparePlan, prepare
+from matgen.data.prepare import prepare
+from matgen.data.prepare_plan import PreparePlan
 from matgen.data.record_columns import RecordColumns
 from matgen.data.token_store import TokenStore
 from matgen.io.crystal_table import CrystalTable

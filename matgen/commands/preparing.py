@@ -22,7 +22,8 @@ def prepare_stores(plan: TrainPlan, folder: Path, catalog: Catalog) -> dict[str,
 
     The validation split sees representation and conditions as fitted on the training split.
     """
-    from matgen.data.prepare import PreparePlan, prepare
+    from matgen.data.prepare import prepare
+    from matgen.data.prepare_plan import PreparePlan
 
     executor = cast("Executor", catalog.build("executor", catalog.choices.default("executor")))
     stores: dict[str, TokenStore] = {}

@@ -30,7 +30,7 @@ from matgen.records import Crystal, PropertyValue, Record, Tokens
 if TYPE_CHECKING:
     from numpy.lib.npyio import NpzFile
 
-    from matgen.data.prepare import PreparePlan
+    from matgen.data.prepare_plan import PreparePlan
     from matgen.roles.condition import Condition
 
 Column = list[PropertyValue | None]

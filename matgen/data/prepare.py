@@ -6,35 +6,30 @@ where it stopped, and a finished store is reused as long as nothing it was made 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Protocol
 
 from matgen.data.encoding import Encode, SavedPart, Standardise, save_part
+from matgen.data.prepare_plan import PreparePlan
 from matgen.data.record_columns import RecordColumns
 from matgen.data.store_writer import write_store
-from matgen.data.token_store import FORMAT, TokenStore
+from matgen.data.token_store import TokenStore
 from matgen.errors import BadOptions
 from matgen.records import Record, Skipped
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.roles.condition import Condition
-    from matgen.roles.dataset import DatasetSource, Split
+    from matgen.roles.dataset import DatasetSource
     from matgen.roles.executor import Executor
-    from matgen.roles.ordering import Ordering
-    from matgen.roles.representation import Representation
 
 log = logging.getLogger(__name__)
 
@@ -47,45 +42,6 @@ class PrepareObserver(Protocol):
 
     def on_chunk(self, n_records: int) -> None:
         """A chunk of this many records is done."""
-
-
-@dataclass(frozen=True)
-class PreparePlan:
-    """What to prepare.
-
-    Attributes:
-        conditions: Whose features to compute. Those of ``train`` are fitted to it; other splits
-            take them as they are, that is, as fitted to ``train``.
-        seed: Selects the permutations of a random ordering.
-    """
-
-    dataset: DatasetSource
-    split: Split
-    representation: Representation
-    ordering: Ordering
-    conditions: tuple[Condition, ...]
-    seed: int = 0
-
-    @cached_property
-    def id_dtype(self) -> np.dtype[Any]:
-        """Of token ids on disk: two bytes as long as the vocabulary allows."""
-        fits = len(self.representation.vocabulary()) <= np.iinfo(np.uint16).max
-        return np.dtype(np.uint16 if fits else np.int32)
-
-    def fingerprint(self, catalog: Catalog) -> str:
-        """Return 16 hex digits that change with anything the store depends on."""
-        made_from = {
-            "format": FORMAT,
-            "dataset": catalog.dump(self.dataset),
-            "records": self.dataset.fingerprint(),
-            "split": self.split,
-            "representation": catalog.dump(self.representation),
-            "ordering": catalog.dump(self.ordering),
-            "conditions": [catalog.dump(condition) for condition in self.conditions],
-            "seed": self.seed,
-        }
-        text = json.dumps(made_from, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def prepare(

@@ -22,7 +22,7 @@ from matgen.records import PropertyValue, Skipped
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
-    from matgen.data.prepare import PreparePlan
+    from matgen.data.prepare_plan import PreparePlan
     from matgen.roles.condition import Condition
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from matgen import Condition, Crystal, DatasetSource, Record, ScalarCondition, hookimpl
 from matgen.catalog import GROUP, Catalog
 from matgen.choices import Choices, shipped_file
-from matgen.data.prepare import PreparePlan, prepare
+from matgen.data.prepare import prepare
+from matgen.data.prepare_plan import PreparePlan
 from matgen.data.token_store import TokenStore
 from matgen.errors import BadCrystal
 from matgen.records import Skipped
