@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import typer
 
+from matgen.catalog import Catalog
+from matgen.commands.data_sources import dataset_of
 from matgen.commands.data_stats import _filling
 from matgen.commands.stages import stoppable
+from matgen.errors import BadFile
 from tests.cli.conftest import Cli
 
 FEW = ("--workers", 1)
@@ -103,3 +107,12 @@ def test_figures_that_are_stopped_leave_no_folder_and_an_old_one_as_it_was(tmp_p
             (temporary / "index.html").write_text(text)
         assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("index.html", text)]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_that_may_not_be_read_is_not_one_that_cannot_be_written(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Permissions mean nothing to root, who may run the tests.
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != mine)
+    with pytest.raises(BadFile, match=r"cannot read .*mine\.extxyz: permission denied"):
+        dataset_of(Catalog.load(), str(mine), [])
