@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from matgen.errors import BadCrystal
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core.structure import Structure
+
+SkippedKind: TypeAlias = Literal["unreadable", "same id", "held out elsewhere"]
 
 PropertyValue: TypeAlias = float | str
 """A scalar in its canonical unit, or a text such as a reduced formula."""
@@ -178,10 +180,20 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A dataset or file entry that could not become a record, and why."""
+    """A dataset or file entry that did not become a record, and why.
+
+    Attributes:
+        source: Where it is, for messages.
+        reason: In words.
+        kind: ``unreadable``: no crystal; ``same id``: an earlier entry has its id; ``held out
+            elsewhere``: the material of a row that another part of a mixture holds out.
+        id: Of the entry, where it has one.
+    """
 
     source: str
     reason: str
+    kind: SkippedKind = "unreadable"
+    id: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
-    from matgen.data.left_out import LeftOut
+    from matgen.records import SkippedKind
     from matgen.roles.dataset import DatasetSource, Split
     from matgen.roles.executor import Executor
 
@@ -82,7 +82,9 @@ def _key(column: str) -> str:
     return column if bare else json.dumps(column, ensure_ascii=False)
 
 
-def left_out_lines(counts: Mapping[LeftOut, int], first: Mapping[LeftOut, str]) -> list[str]:
+def left_out_lines(
+    counts: Mapping[SkippedKind, int], first: Mapping[SkippedKind, str]
+) -> list[str]:
     """Return a line for each sort of entries that are no records: how many, and the first."""
     from matgen.data.left_out import MEANINGS
 

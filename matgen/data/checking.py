@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from matgen.data.left_out import LeftOut, ToldOnce, kind_of, repeated_id
+from matgen.data.left_out import ToldOnce
 from matgen.data.material_table import (
     Described,
     MaterialTable,
@@ -24,7 +24,7 @@ from matgen.data.material_table import (
     same_structures,
 )
 from matgen.data.plausibility import Doubt, doubts, odd_units
-from matgen.records import Record, Skipped
+from matgen.records import Record, Skipped, SkippedKind
 from matgen.units import CANONICAL_UNITS
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ LEAKED_STRUCTURE: Final = "leakage: same structure"
 DUPLICATE: Final = "duplicate within a split: same structure"
 INCOMPARABLE: Final = "structure cannot be compared"
 HELD_OUT: Final = "left out: another part holds it out"
-_LEFT_OUT: Final[dict[LeftOut, str]] = {
+_LEFT_OUT: Final[dict[SkippedKind, str]] = {
     "unreadable": UNREADABLE,
     "same id": SAME_ID,
     "held out elsewhere": HELD_OUT,
@@ -223,10 +223,8 @@ class _Checking:
                 yield record
 
     def _skipped(self, skipped: Skipped) -> None:
-        name = repeated_id(skipped)
-        found = _LEFT_OUT[kind_of(skipped)]
-        ids = (name,) if name else ()
-        self._tell(Finding(found, ids, (), f"{skipped.source}: {skipped.reason}"))
+        ids = (skipped.id,) if skipped.id else ()
+        self._tell(Finding(_LEFT_OUT[skipped.kind], ids, (), f"{skipped.source}: {skipped.reason}"))
 
     def _about(self, kind: str, *rows: int, detail: str = "") -> Finding:
         ids = tuple(self._ids[row] for row in rows)

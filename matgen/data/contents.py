@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from matgen.data.left_out import LeftOut, ToldOnce, kind_of
+from matgen.data.left_out import ToldOnce
 from matgen.data.material_table import Observer
 from matgen.roles.citing import references
 
 if TYPE_CHECKING:
-    from matgen.records import LabelSource, Skipped
+    from matgen.records import LabelSource, Skipped, SkippedKind
     from matgen.roles.dataset import DatasetSource
 
 _TOLD_EVERY = 1000
@@ -39,8 +39,8 @@ class Contents:
     counts: dict[str, int] = field(default_factory=dict)
     known: dict[str, Counter[str]] = field(default_factory=dict)
     by_source: dict[str, Counter[str]] = field(default_factory=dict)
-    left_out: Counter[LeftOut] = field(default_factory=Counter)
-    first_left_out: dict[LeftOut, str] = field(default_factory=dict)
+    left_out: Counter[SkippedKind] = field(default_factory=Counter)
+    first_left_out: dict[SkippedKind, str] = field(default_factory=dict)
 
     def missing(self, name: str, split: str) -> int:
         """Return how many records of a split lack a property."""
@@ -88,7 +88,7 @@ def contents(dataset: DatasetSource, observer: Observer) -> Contents:
     )
 
     def skip(skipped: Skipped) -> None:
-        kind = kind_of(skipped)
+        kind = skipped.kind
         found.left_out[kind] += 1
         found.first_left_out.setdefault(kind, f"{skipped.source}: {skipped.reason}")
 

@@ -70,7 +70,12 @@ class ImportSource:
         told: dict[str, object] = {"given": self.given, "label_source": str(self.label_source)}
         if isinstance(self.read, Path):
             return {**told, "n_bytes": self.n_bytes}
-        return {**told, "dataset": self.read.name, "fingerprint": self.read.fingerprint()}
+        return {
+            **told,
+            "dataset": self.read.name,
+            "fingerprint": self.read.fingerprint(),
+            "licence": self.read.licence,
+        }
 
     def listing(self) -> list[tuple[str, int, int]]:
         """Return the files with sizes and times of change; of a dataset its fingerprint."""

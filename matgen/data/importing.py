@@ -113,6 +113,7 @@ def import_crystals(
                 "digest": digest,
                 "matgen": __version__,
                 "sources": [source.told() for source in chosen],
+                "licence": _licence(chosen),
                 "settings": asdict(settings),
             }
             Description(
@@ -215,6 +216,12 @@ def _check(
         f"{counted.n_problems} of {counted.n_crystals + counted.n_problems} entries of {given} "
         f"would be left out ({kinds}); the first, {first['source']}: {first['reason']}{more}"
     )
+
+
+def _licence(chosen: Sequence[ImportSource]) -> str:
+    """Return the licences that registered datasets among the sources state."""
+    stated = [s.read.licence for s in chosen if not isinstance(s.read, Path)]
+    return "; ".join(dict.fromkeys(licence for licence in stated if licence))
 
 
 def _split_by(counted: Counted) -> str:

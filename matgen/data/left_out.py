@@ -1,47 +1,25 @@
-"""Entries that a dataset leaves out: each told once, and of which sort it is.
+"""Entries that a dataset leaves out, each told once.
 
-A dataset that reads its files anew for every split tells of a bad entry each time. ``Skipped`` has
-a reason in words and nothing else; the words that mean more than "no crystal" are kept here.
+A dataset that reads its files anew for every split tells of a bad entry each time.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
+
+from matgen.records import SkippedKind
 
 if TYPE_CHECKING:
     from matgen.records import Skipped
 
-LeftOut: TypeAlias = Literal["unreadable", "same id", "held out elsewhere"]
-
-MEANINGS: Final[dict[LeftOut, str]] = {
+MEANINGS: Final[dict[SkippedKind, str]] = {
     "unreadable": "no crystal",
     "same id": "an id that was used before",
     "held out elsewhere": "the material of a row that another part holds out",
 }
-"""What an entry of each sort is."""
-_SAME_ID: Final = re.compile(r"\bthe (?:\w+_)?id (?P<name>'.*?'|\".*?\") is used twice")
-_HELD_OUT: Final = "shares reduced formula and space group with a"
-
-
-def held_out_reason(split: str, part: str) -> str:
-    """Return why a row of a mixture is left out: a row of another part's split is its material."""
-    return f"{_HELD_OUT} {split} row of {part}"
-
-
-def kind_of(skipped: Skipped) -> LeftOut:
-    """Return of which sort an entry is that was left out."""
-    if _HELD_OUT in skipped.reason:
-        return "held out elsewhere"
-    return "same id" if repeated_id(skipped) else "unreadable"
-
-
-def repeated_id(skipped: Skipped) -> str:
-    """Return the id that an entry shares with an earlier one; empty where it shares none."""
-    found = _SAME_ID.search(skipped.reason)
-    return found["name"][1:-1] if found else ""
+"""What an entry of each kind is."""
 
 
 class ToldOnce:

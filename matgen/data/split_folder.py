@@ -17,7 +17,6 @@ from matgen.data.imported_folder import (
     Description,
     sourced_properties,
 )
-from matgen.data.left_out import kind_of, repeated_id
 from matgen.data.material_table import Observer
 from matgen.data.splitting import SplitPlan, assign
 from matgen.errors import BadFile
@@ -99,7 +98,7 @@ class _Problems:
         self._counts = counts
 
     def skipped(self, skipped: Skipped) -> None:
-        self._write(skipped.source, repeated_id(skipped), kind_of(skipped), skipped.reason)
+        self._write(skipped.source, skipped.id, skipped.kind, skipped.reason)
 
     def left_out(self, record: Record, kind: str) -> None:
         self._write("", record.id, kind, _WHY[kind])

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from matgen.crystal.properties import density
 from matgen.crystal.symmetry import space_group
-from matgen.data.left_out import LeftOut, ToldOnce, kind_of
+from matgen.data.left_out import ToldOnce
 from matgen.data.material_table import Observer, in_chunks
 from matgen.elements import symbols
 from matgen.errors import BadOptions
-from matgen.records import Crystal, Record, Skipped
+from matgen.records import Crystal, Record, Skipped, SkippedKind
 from matgen.units import CANONICAL_UNITS
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ class Statistics:
     )
     density: Distribution = field(default_factory=Distribution)
     properties: dict[str, PropertyStatistics] = field(default_factory=dict)
-    left_out: Counter[LeftOut] = field(default_factory=Counter)
-    first_left_out: dict[LeftOut, str] = field(default_factory=dict)
+    left_out: Counter[SkippedKind] = field(default_factory=Counter)
+    first_left_out: dict[SkippedKind, str] = field(default_factory=dict)
 
     @property
     def skipped(self) -> int:
@@ -283,7 +283,7 @@ def _records(
     dataset: DatasetSource, splits: Sequence[Split], found: Statistics
 ) -> Iterator[Record]:
     def skip(skipped: Skipped) -> None:
-        kind = kind_of(skipped)
+        kind = skipped.kind
         found.left_out[kind] += 1
         found.first_left_out.setdefault(kind, f"{skipped.source}: {skipped.reason}")
 

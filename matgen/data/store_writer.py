@@ -81,7 +81,7 @@ def write_store(
                     )
                     for name, array in features.arrays().items():
                         arrays.append(f"feature_{i}_{name}", array)
-        dropped("".join(_dropped_line(s.source, "unreadable", s.reason) for s in refused))
+        dropped("".join(_dropped_line(s.source, s.kind, s.reason) for s in refused))
         counts.add_refused(refused)
     write_json(
         path / "index.json",
@@ -117,8 +117,7 @@ class _Counts:
         self._dropped.update(kind for _, kind, _ in notes["dropped"])
 
     def add_refused(self, refused: Sequence[Skipped]) -> None:
-        if refused:
-            self._dropped["unreadable"] += len(refused)
+        self._dropped.update(skipped.kind for skipped in refused)
 
     def add_column(self, condition: Condition, column: Column) -> None:
         known = [value for value in column if value is not None]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from matgen import FetchedDataset, Record
 from matgen.errors import BadCrystal, BadFile
 from matgen.io.download import RemoteFile, download
-from matgen.records import Crystal, LabelSource, PropertyValue, Skipped
+from matgen.records import Crystal, LabelSource, PropertyValue, Skipped, SkippedKind
 from matgen.roles.dataset import FetchObserver, Split
 from matgen_datasets.cif_rows import READING_ERRORS, csv_rows, number_of, records_of
 
@@ -170,7 +170,9 @@ def _of_arrays(folder: Path, on_skip: Callable[[Skipped], None] | None) -> Itera
         sites = slice(ends[row], ends[row + 1])
         if not sound[row] or not is_first[row]:
             reason = "not finite, or without sites" if is_first[row] else "its id is used twice"
-            _refuse(f"{folder.name}#{row}", f"{names[row]}: {reason}", on_skip)
+            kind: SkippedKind = "unreadable" if is_first[row] else "same id"
+            told = f"{names[row]}: {reason}"
+            _refuse(Skipped(f"{folder.name}#{row}", told, kind, names[row]), on_skip)
             continue
         yield Record(
             names[row],
@@ -244,7 +246,7 @@ def _broken(path: Path, reason: str) -> BadFile:
     return BadFile(f"{path} is damaged: {reason}; make it again with MatterGen's csv_to_dataset.py")
 
 
-def _refuse(place: str, reason: str, on_skip: Callable[[Skipped], None] | None) -> None:
+def _refuse(skipped: Skipped, on_skip: Callable[[Skipped], None] | None) -> None:
     if on_skip is None:
-        raise BadCrystal(f"{place}: {reason}")
-    on_skip(Skipped(place, reason))
+        raise BadCrystal(f"{skipped.source}: {skipped.reason}")
+    on_skip(skipped)

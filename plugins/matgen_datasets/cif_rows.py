@@ -13,7 +13,7 @@ from typing import IO
 from matgen import Record
 from matgen.errors import BadCrystal, BadFile, CrystalError
 from matgen.io.cif import crystal_of, site_blocks
-from matgen.records import Crystal, PropertyValue, Skipped
+from matgen.records import Crystal, PropertyValue, Skipped, SkippedKind
 
 CIF_COLUMN = "cif"
 ID_COLUMN = "material_id"
@@ -88,6 +88,7 @@ def records_of(
     for number, row in enumerate(rows):
         name = row[ID_COLUMN].strip()
         place = f"{source}#{number}"
+        kind: SkippedKind = "same id" if name in seen else "unreadable"
         try:
             if not name or name in seen:
                 raise BadCrystal(f"the {ID_COLUMN} {name!r} is used twice" if name else "no id")
@@ -96,7 +97,7 @@ def records_of(
         except CrystalError as error:
             if on_skip is None:
                 raise BadCrystal(f"{place} ({name}): {error}") from None
-            on_skip(Skipped(place, f"{name}: {error}"))
+            on_skip(Skipped(place, f"{name}: {error}", kind, name))
             continue
         seen.add(name)
         yield Record(name, crystal, {k: v for k, v in values.items() if v is not None})

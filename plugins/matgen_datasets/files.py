@@ -65,11 +65,11 @@ class Files(DatasetSource):
             if entry.crystal is None:
                 # One without an error tells how many samples were asked for, and is none itself.
                 if entry.error:
-                    _refuse(entry.error, entry.source, on_skip)
+                    _refuse(Skipped(entry.source, entry.error), on_skip)
                 continue
             if entry.name in names:
                 reason = f"the id {entry.name!r} is used twice in {self.path}; ids must differ"
-                _refuse(reason, entry.source, on_skip)
+                _refuse(Skipped(entry.source, reason, "same id", entry.name), on_skip)
                 continue
             names.add(entry.name)
             if is_held_out(entry.crystal, self.val_fraction) == (split == "val"):
@@ -127,7 +127,7 @@ class _Unused:
             )
 
 
-def _refuse(reason: str, source: str, on_skip: Callable[[Skipped], None] | None) -> None:
+def _refuse(skipped: Skipped, on_skip: Callable[[Skipped], None] | None) -> None:
     if on_skip is None:
-        raise BadCrystal(f"{source}: {reason}")
-    on_skip(Skipped(source, reason))
+        raise BadCrystal(f"{skipped.source}: {skipped.reason}")
+    on_skip(skipped)

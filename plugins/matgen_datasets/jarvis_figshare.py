@@ -18,7 +18,7 @@ from matgen.elements import atomic_number
 from matgen.errors import BadCrystal, CrystalError
 from matgen.io.crystal_table import CrystalTable
 from matgen.io.download import RemoteFile, download
-from matgen.records import Crystal, LabelSource, PropertyValue, Skipped
+from matgen.records import Crystal, LabelSource, PropertyValue, Skipped, SkippedKind
 from matgen.roles.dataset import FetchObserver, Split
 from matgen_datasets.cif_rows import READING_ERRORS
 from matgen_datasets.mp_le20 import FILE as MP_LE20
@@ -97,6 +97,7 @@ class JarvisDft3d(FetchedDataset):
         seen: set[str] = set()
         for number, entry in enumerate(self._entries(path)):
             name = str(entry.get("jid", ""))
+            kind: SkippedKind = "same id" if name in seen else "unreadable"
             try:
                 if not name or name in seen:
                     raise BadCrystal(f"the jid {name!r} is used twice" if name else "no jid")
@@ -105,7 +106,7 @@ class JarvisDft3d(FetchedDataset):
                 place = f"{path.name}#{number}"
                 if on_skip is None:
                     raise BadCrystal(f"{place} ({name}): {error}") from None
-                on_skip(Skipped(place, f"{name}: {error}"))
+                on_skip(Skipped(place, f"{name}: {error}", kind, name))
                 continue
             seen.add(name)
             if (reduced_formula(crystal) in held_out) == (split == "val"):

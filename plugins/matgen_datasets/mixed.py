@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from matgen import DatasetSource, Record
 from matgen.crystal.symmetry import LOOSE_ANG, TIGHT_ANG, space_group
-from matgen.data.left_out import held_out_reason
 from matgen.data.material_table import formula_digest
 from matgen.errors import BadOptions
 from matgen.records import LabelSource, Skipped
@@ -117,8 +116,12 @@ class Mixed(DatasetSource):
                 if clash := held_out.clash(record, index):
                     if on_skip is not None:
                         other, where = clash
-                        reason = held_out_reason(where, self.titles[other])
-                        on_skip(Skipped(f"{title}:{record.id}", reason))
+                        reason = (
+                            f"shares reduced formula and space group with a {where} row of "
+                            f"{self.titles[other]}"
+                        )
+                        place = f"{title}:{record.id}"
+                        on_skip(Skipped(place, reason, "held out elsewhere", record.id))
                     continue
                 sources = {
                     name: source.name

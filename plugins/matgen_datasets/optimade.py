@@ -22,7 +22,7 @@ from matgen.elements import atomic_number
 from matgen.errors import BadCrystal, BadFile, BadOptions, CrystalError
 from matgen.io.paging import Page, collect, collected
 from matgen.io.web import Patience, get_json, new_session
-from matgen.records import Crystal, PropertyValue, Skipped
+from matgen.records import Crystal, PropertyValue, Skipped, SkippedKind
 from matgen.roles.dataset import FetchObserver, Split
 from matgen_datasets.held_out import is_held_out
 
@@ -109,6 +109,7 @@ class Optimade(FetchedDataset):
         entries = collected(path, damaged=lambda reason: self.damaged(path, reason))
         for number, entry in enumerate(entries):
             name = str(entry.get("id", ""))
+            kind: SkippedKind = "same id" if name in seen else "unreadable"
             try:
                 if not name or name in seen:
                     raise BadCrystal(f"the id {name!r} is used twice" if name else "no id")
@@ -121,7 +122,7 @@ class Optimade(FetchedDataset):
                 place = f"{path.name}#{number}"
                 if on_skip is None:
                     raise BadCrystal(f"{place} ({name}): {error}") from None
-                on_skip(Skipped(place, f"{name}: {error}"))
+                on_skip(Skipped(place, f"{name}: {error}", kind, name))
                 continue
             seen.add(name)
             if is_held_out(crystal, share=self.val_fraction) == (split == "val"):

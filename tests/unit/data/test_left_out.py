@@ -11,7 +11,7 @@ import pytest
 from matgen import Crystal, Record
 from matgen.data.checking import SAME_ID, UNREADABLE, Finding, check_data
 from matgen.data.contents import contents
-from matgen.data.left_out import ToldOnce, held_out_reason, kind_of, repeated_id
+from matgen.data.left_out import ToldOnce
 from matgen.data.split_folder import write_split
 from matgen.data.splitting import SplitPlan
 from matgen.data.statistics import gather
@@ -72,13 +72,6 @@ def test_one_split_may_tell_of_two_entries_in_the_same_words() -> None:
         for source in split:
             skip(Skipped(source, "no crystal"))
     assert sorted(s.source for s in heard) == ["a", "a", "b", "b", "c"]
-
-
-def test_reasons_are_sorted_by_what_they_mean() -> None:
-    told = Skipped("a.csv#7", 'mp-1: the material_id "it\'s" is used twice')
-    assert (kind_of(told), repeated_id(told)) == ("same id", "it's")
-    assert kind_of(Skipped("jarvis:x", held_out_reason("val", "mp_le20"))) == "held out elsewhere"
-    assert kind_of(Skipped("a.cif", "an atom is used twice")) == "unreadable"
 
 
 def test_a_mixture_is_cited_with_its_parts() -> None:
