@@ -70,17 +70,6 @@ class CrystalTable:
             states = self.oxidation[sites] if self.has_oxidation[row] else None
         return Crystal(self.lattices[row], self.frac[sites], self.numbers[sites], states)
 
-    def properties_of(self, row: int) -> dict[str, PropertyValue]:
-        """Return the properties that the row has."""
-        values: dict[str, PropertyValue] = {}
-        for name, column in self.properties.items():
-            value = column[row]
-            if isinstance(value, str):
-                values[name] = value
-            elif value is not None and not np.isnan(value):
-                values[name] = float(value)
-        return values
-
     def all_properties(self) -> list[dict[str, PropertyValue]]:
         """Return the properties of every row, as ``properties_of`` does for one."""
         rows: list[dict[str, PropertyValue]] = [{} for _ in range(len(self))]

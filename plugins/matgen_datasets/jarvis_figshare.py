@@ -8,11 +8,12 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from matgen import FetchedDataset, Record
+from matgen.crystal.arrays import crystal_of_arrays
 from matgen.crystal.composition import reduced_formula
 from matgen.elements import atomic_number
 from matgen.errors import BadCrystal, CrystalError
@@ -177,18 +178,8 @@ def _crystal(atoms: Any) -> Crystal:  # what JSON holds under "atoms"
         cartesian = bool(atoms["cartesian"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadCrystal(f"its atoms cannot be read ({error})") from None
-    n_sites = len(numbers)
-    if lattice.shape != (3, 3) or not n_sites or coordinates.shape != (n_sites, 3):
-        raise BadCrystal(
-            f"a lattice of shape {lattice.shape} and coordinates of shape {coordinates.shape} do "
-            f"not fit {n_sites} elements"
-        )
-    if not (np.isfinite(lattice).all() and np.isfinite(coordinates).all()):
-        raise BadCrystal("its lattice or coordinates are not finite")
-    if abs(np.linalg.det(lattice)) < 1e-6:
-        raise BadCrystal("its lattice vectors span no volume")
-    frac = coordinates @ np.linalg.inv(lattice) if cartesian else coordinates
-    return Crystal(lattice, frac, numbers)
+    given: Literal["fractional", "cartesian"] = "cartesian" if cartesian else "fractional"
+    return crystal_of_arrays(lattice, coordinates, numbers, given=given)
 
 
 def _properties(entry: Mapping[str, Any], crystal: Crystal) -> dict[str, PropertyValue]:

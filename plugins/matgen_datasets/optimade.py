@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from matgen import FetchedDataset, Record
+from matgen.crystal.arrays import crystal_of_arrays
 from matgen.elements import atomic_number
 from matgen.errors import BadCrystal, BadFile, BadOptions, CrystalError
 from matgen.io.paging import Page, collect, collected
@@ -173,17 +174,7 @@ def crystal_of_attributes(attributes: Mapping[str, Any]) -> Crystal:  # JSON val
     except (KeyError, TypeError, ValueError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise BadCrystal(f"its attributes cannot be read: {told}") from None
-    n_sites = len(numbers)
-    if lattice.shape != (3, 3) or not n_sites or positions.shape != (n_sites, 3):
-        raise BadCrystal(
-            f"lattice vectors of shape {lattice.shape} and positions of shape {positions.shape} "
-            f"do not fit {n_sites} sites"
-        )
-    if not (np.isfinite(lattice).all() and np.isfinite(positions).all()):
-        raise BadCrystal("its lattice vectors or positions are not finite")
-    if abs(np.linalg.det(lattice)) < 1e-6:
-        raise BadCrystal("its lattice vectors span no volume")
-    return Crystal(lattice, positions @ np.linalg.inv(lattice), numbers)
+    return crystal_of_arrays(lattice, positions, numbers, given="cartesian")
 
 
 def _element(species: Mapping[str, Any]) -> int:

@@ -106,7 +106,7 @@ def test_two_gaps_are_two_properties_of_two_functionals() -> None:
         ({"atoms": {"lattice_mat": [[1, 0, 0]] * 3, "coords": [[0, 0, 0]], "cartesian": False,
                     "elements": ["Fe"]}}, "span no volume"),
         ({"atoms": {"lattice_mat": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "coords": [[0, 0, 0]],
-                    "cartesian": False, "elements": ["Fe", "O"]}}, "do not fit 2 elements"),
+                    "cartesian": False, "elements": ["Fe", "O"]}}, "do not fit 2 sites"),
         ({"atoms": {"lattice_mat": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "coords": [[0, 0, 0]],
                     "cartesian": False, "elements": ["D"]}}, "D"),
         ({"jid": "JVASP-90001"}, "used twice"),
