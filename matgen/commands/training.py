@@ -178,9 +178,11 @@ def _data_info(store: TokenStore) -> dict[str, object]:
 def _run(
     plan: TrainPlan, opened: Mapping[str, TokenStore], folder: Path, *, json_out: bool
 ) -> None:
+    from matgen.commands.allocator import keep_freed_memory
     from matgen.commands.train_progress import TrainProgress
     from matgen.training.loop import train
 
+    keep_freed_memory()
     with TrainProgress() as progress:
         result = train(
             plan.spec,

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -118,24 +117,20 @@ def _packed_kernel(device_type: str, dtype: torch.dtype, *, drops: bool) -> Pack
 
 def _by_length(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Packed, p: float) -> Tensor:
     """One dense call per run of neighbours of equal length; fast where the stream is sorted."""
-    offsets = layout.offsets.tolist()
-    attended = [
-        _dense(q_THd[first:last], k_THd[first:last], v_THd[first:last], part, p)
-        for first, last, part in _runs(offsets)
-    ]
+    parts = _runs(layout.offsets)
+    sizes = [part.rows * part.length for part in parts]
+    # Split, not sliced: the gradient of a slice is as long as the whole stream, for every run.
+    streams = (torch.split(x_THd, sizes) for x_THd in (q_THd, k_THd, v_THd))
+    attended = [_dense(*cut, part, p) for *cut, part in zip(*streams, parts, strict=True)]
     return torch.cat(attended) if attended else torch.zeros_like(q_THd)
 
 
-def _runs(offsets: list[int]) -> list[tuple[int, int, Dense]]:
-    """Return first and last position of each run of sequences of one length, and its layout."""
-    runs: list[tuple[int, int, Dense]] = []
-    for first, last in pairwise(offsets):
-        if runs and runs[-1][2].length == last - first:
-            before = runs[-1]
-            runs[-1] = (before[0], last, Dense(before[2].rows + 1, last - first))
-        else:
-            runs.append((first, last, Dense(1, last - first)))
-    return runs
+def _runs(offsets: Tensor) -> list[Dense]:
+    """Return the runs of neighbouring sequences of one length."""
+    lengths, counts = torch.unique_consecutive(offsets.diff(), return_counts=True)
+    return [
+        Dense(rows, length) for rows, length in zip(counts.tolist(), lengths.tolist(), strict=True)
+    ]
 
 
 def _flash_attn(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Packed, p: float) -> Tensor:

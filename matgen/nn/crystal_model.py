@@ -111,17 +111,23 @@ class CrystalModel(nn.Module):
         """Return (S, D) embeddings of a batch's stream: each row's slots, then its tokens."""
         return self._embed_stream(batch, self._places(batch))
 
-    def token_losses(self, batch: Batch) -> TokenLosses:
+    def token_losses(self, batch: Batch, *, label_smoothing: float = 0.0) -> TokenLosses:
         """Return the losses of every crystal token but the start tokens.
 
         The hidden state at the previous token predicts a token and, if it is continuous, its value.
+
+        Args:
+            batch: On the model's device.
+            label_smoothing: Share of each target's probability spread evenly over all tokens.
         """
         places = self._places(batch)
         model = self.language_model
         h_SD = model.hidden(self._embed_stream(batch, places), batch.layout)
         h_ND = h_SD[places.token_T[places.target_N] - 1]
         target_N = batch.ids_T[places.target_N]
-        token_N = cross_entropy(model.logits(h_ND), target_N, reduction="none")
+        token_N = cross_entropy(
+            model.logits(h_ND), target_N, reduction="none", label_smoothing=label_smoothing
+        )
         value_N = None
         if batch.values_T is not None and self.vocabulary.continuous:
             value_N = self._value_losses(h_ND, target_N, batch.values_T[places.target_N])

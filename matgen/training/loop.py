@@ -40,6 +40,7 @@ from matgen.training.interruption import Interruption
 from matgen.training.metrics import MetricsLog, best_so_far
 from matgen.training.progress import Progress, TrainObserver, TrainResult, Validation
 from matgen.training.randomness import own_random_stream
+from matgen.training.schedules import rate_factor
 from matgen.training.settings import TrainingSettings
 from matgen.training.validation import Validator
 
@@ -202,9 +203,7 @@ class _Run:
         """Learn from one batch and move the counters on."""
         settings, state = self._settings, self._state
         rate = settings.learning_rate * state.rate_scale
-        rate *= min(1.0, (state.step + 1) / max(1, settings.warmup_steps))
-        if settings.schedule == "linear":
-            rate *= max(0.0, 1.0 - state.step / self._total_steps(len(self._batches)))
+        rate *= rate_factor(settings, step=state.step, over=self._share_over())
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss, norm = self._learn(to_device(batch, self._hardware.device))
@@ -335,6 +334,12 @@ class _Run:
     def _total_steps(self, n_batches: int) -> int:
         total = n_batches * self._settings.epochs
         return total if self._settings.max_steps is None else min(total, self._settings.max_steps)
+
+    def _share_over(self) -> float:
+        """Return how much of the run is over, of its steps or of its time."""
+        share = self._state.step / self._total_steps(len(self._batches))
+        minutes = self._settings.max_minutes
+        return share if minutes is None else max(share, self._clock.seconds / (60 * minutes))
 
     def _seconds_left(self, total_steps: int) -> float:
         left = (total_steps - self._state.step) * self._speed.seconds_per_step
