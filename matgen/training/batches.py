@@ -5,8 +5,9 @@ Axes: n sequences of a store, R rows of a batch, K condition slots, T tokens of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,15 +46,41 @@ def epoch_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
+def shares(
+    indices: NDArray[np.int64], lengths_R: NDArray[np.int64], *, n_ranks: int, positions: int
+) -> list[list[NDArray[np.int64]]]:
+    """Return, per rank, the parts of a batch that it puts through the network one by one.
+
+    Parts are runs of the batch, about equal in positions, and dealt out in turn, so that ranks have
+    about the same number of tokens. A rank may have none if there are fewer sequences than ranks.
+
+    Args:
+        indices: (R,) sequences of the batch.
+        lengths_R: Their positions.
+        n_ranks: Ranks that share the batch.
+        positions: Per part, about, at most.
+    """
+    n_parts = n_ranks * -(-int(lengths_R.sum()) // (n_ranks * positions))
+    parts = _runs(indices, lengths_R, n_parts)
+    return [parts[rank::n_ranks] for rank in range(n_ranks)]
+
+
 def _cut(
     order: NDArray[np.int64], lengths: NDArray[np.int64], batch_positions: int
 ) -> list[NDArray[np.int64]]:
-    """Cut a shuffled order where a new batch begins: a sequence belongs where it starts."""
-    ends = np.cumsum(lengths[order])
-    n_batches = -(-int(ends[-1]) // batch_positions)
-    which = (ends - lengths[order]) * n_batches // int(ends[-1])
-    parts = np.split(order, np.flatnonzero(np.diff(which)) + 1)
+    """Cut a shuffled order into batches, each sorted by length."""
+    n_batches = -(-int(lengths.sum()) // batch_positions)
+    parts = _runs(order, lengths[order], n_batches)
     return [part[np.argsort(lengths[part], kind="stable")] for part in parts]
+
+
+def _runs(
+    order: NDArray[np.int64], lengths: NDArray[np.int64], n_runs: int
+) -> list[NDArray[np.int64]]:
+    """Cut where a new run begins: a sequence belongs where it starts. No run is empty."""
+    ends = np.cumsum(lengths)
+    which = (ends - lengths) * n_runs // int(ends[-1])
+    return np.split(order, np.flatnonzero(np.diff(which)) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +97,19 @@ class Batcher:
     settings: TrainingSettings
     packed: bool
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """(n,) positions per sequence, condition slots included."""
         return self.store.lengths.astype(np.int64) + len(self.conditions)
+
+    @cached_property
+    def longest(self) -> int:
+        """Positions of the longest sequence."""
+        return int(self.lengths.max())
+
+    def n_targets(self, indices: NDArray[np.int64]) -> int:
+        """Return how many tokens the chosen sequences teach: all but their start tokens."""
+        return int(self.store.lengths[indices].sum()) - len(indices)
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the batches of a training epoch."""
@@ -132,25 +168,31 @@ class Batcher:
             assert lengths.min() == lengths.max()
             return Dense(len(lengths), int(lengths[0]))
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        return Packed(torch.from_numpy(offsets), int(lengths.max()))
+        # The longest of the store, not of the batch: to a compiled step each would be a new number.
+        return Packed(torch.from_numpy(offsets), self.longest)
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """Return the batch on another device, copied while the host goes on."""
+    """Return the batch on another device; copied while the host goes on if it is pinned."""
     if device == "cpu":
         return batch
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def pinned(batch: Batch, device: str) -> Batch:
+    """Return the batch in memory that a CUDA device can read on its own; as it is for the CPU."""
+    return batch if device == "cpu" else _each(batch, torch.Tensor.pin_memory)
+
+
+def _each(batch: Batch, moved: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
     layout = batch.layout
     if isinstance(layout, Packed):
-        layout = Packed(_sent(layout.offsets, device), layout.max_length)
+        layout = Packed(moved(layout.offsets), layout.max_length)
     return Batch(
-        ids_T=_sent(batch.ids_T, device),
-        values_T=None if batch.values_T is None else _sent(batch.values_T, device),
-        kinds_T=_sent(batch.kinds_T, device),
+        ids_T=moved(batch.ids_T),
+        values_T=None if batch.values_T is None else moved(batch.values_T),
+        kinds_T=moved(batch.kinds_T),
         layout=layout,
-        features=[_sent(feature, device) for feature in batch.features],
-        status_RK=_sent(batch.status_RK, device),
+        features=[moved(feature) for feature in batch.features],
+        status_RK=moved(batch.status_RK),
     )
-
-
-def _sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    return tensor.pin_memory().to(device, non_blocking=True)

@@ -4,8 +4,12 @@
 
     checkpoints/step-00001000/
         model.safetensors       weights
-        optimizer.safetensors   AdamW's averages, and torch's random states
+        trainer.safetensors     what the next step depends on besides: the optimiser's averages, the
+                                average of the weights, how long a usual gradient is
         trainer.json            counters, settings, and a hash of each of the other files
+
+No random state is kept, and nothing says on how many devices the run was: every stream starts anew
+at every step, so a run goes on with any number of ranks.
 """
 
 from __future__ import annotations
@@ -18,20 +22,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matgen.atomic import read_json, read_tensors, replacing_folder, write_json, write_tensors
-from matgen.errors import BadFile, NewerFormat
-from matgen.training.randomness import random_states, restore_random_states
+from matgen.errors import BadFile, BadOptions, NewerFormat
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """Checkpoints that stay; the one before the last is there if the disk loses the last."""
-MODEL, OPTIMIZER, TRAINER = "model.safetensors", "optimizer.safetensors", "trainer.json"
-_RANDOM = "random."
+MODEL, TENSORS, TRAINER = "model.safetensors", "trainer.safetensors", "trainer.json"
 
 
 @dataclass
@@ -44,10 +45,14 @@ class TrainState:
         batch: Next batch of the epoch.
         seconds: Training time so far.
         tokens: Crystal tokens seen.
-        skipped_steps: Steps whose loss was not a number.
+        skipped_steps: Steps that changed nothing: loss or gradient not finite, or a spike.
+        bad_in_a_row: Of these, the last ones without a sound one between.
+        validated: Step of the last validation that was due; -1 before the first.
         rate_scale: Product of the learning rate's reductions.
         lowest: Lowest validation loss that the learning rate has seen; None before the first.
         unimproved: Validations since.
+        lowest_of_all: Lowest validation loss at any validation that was due, for early stopping.
+        without_gain: Validations since.
     """
 
     step: int = 0
@@ -56,9 +61,13 @@ class TrainState:
     seconds: float = 0.0
     tokens: int = 0
     skipped_steps: int = 0
+    bad_in_a_row: int = 0
+    validated: int = -1
     rate_scale: float = 1.0
     lowest: float | None = None
     unimproved: int = 0
+    lowest_of_all: float | None = None
+    without_gain: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,29 +86,26 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path,
     state: TrainState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
     *,
     made_with: Mapping[str, object],
-    device: str,
 ) -> Path:
     """Write a checkpoint into ``folder`` and remove all but the last ones; return its path."""
     path = folder / f"step-{state.step:08d}"
-    tensors = _optimizer_tensors(model, optimizer)
-    tensors |= {_RANDOM + name: held for name, held in random_states(device).items()}
     if path.exists():
         # Torn, or of the same step: a whole one of this step is what comes now.
         shutil.rmtree(path)
     with replacing_folder(path) as temporary:
-        write_tensors(temporary / MODEL, model.state_dict())
-        write_tensors(temporary / OPTIMIZER, tensors)
+        write_tensors(temporary / MODEL, weights)
+        write_tensors(temporary / TENSORS, tensors)
         write_json(
             temporary / TRAINER,
             {
                 "format": FORMAT,
                 "state": asdict(state),
                 "made_with": dict(made_with),
-                "sha256": {name: _sha256(temporary / name) for name in (MODEL, OPTIMIZER)},
+                "sha256": {name: _sha256(temporary / name) for name in (MODEL, TENSORS)},
             },
         )
     # Later ones are damaged, or this run would have gone on from them.
@@ -117,6 +123,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
     Raises:
         NewerFormat: written by a newer matgen.
+        BadOptions: written by an older one.
     """
     for path in reversed(_found(folder)):
         try:
@@ -128,26 +135,29 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, device: str
-) -> None:
-    """Put weights, averages and random states back.
+def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint, on the CPU."""
+    return read_tensors(checkpoint.path / MODEL)
+
+
+def read_trainer(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return what the next step depends on besides the weights, on the CPU."""
+    return read_tensors(checkpoint.path / TENSORS)
+
+
+def check_same_run(checkpoint: Checkpoint, made_with: Mapping[str, object]) -> None:
+    """Refuse to go on with settings or data that a checkpoint was not made with.
 
     Raises:
-        BadFile: of another network.
+        BadOptions: names the first that differs.
     """
-    weights = read_tensors(checkpoint.path / MODEL)
-    saved = read_tensors(checkpoint.path / OPTIMIZER)
-    try:
-        model.load_state_dict(weights)
-        _restore_optimizer(model, optimizer, saved)
-    except (KeyError, RuntimeError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise BadFile(
-            f"checkpoint {checkpoint.path} is of another network than this run's: {told}"
-        ) from None
-    states = {n.removeprefix(_RANDOM): t for n, t in saved.items() if n.startswith(_RANDOM)}
-    restore_random_states(states, device)
+    before, now = _flat(checkpoint.made_with), _flat(made_with)
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise BadOptions(
+                f"{checkpoint.path.parent.parent} holds a run with {name} = {before.get(name)!r}, "
+                f"now it is {now.get(name)!r}; go on with the same, or train in another folder"
+            )
 
 
 def _read(path: Path) -> Checkpoint:
@@ -157,9 +167,17 @@ def _read(path: Path) -> Checkpoint:
         raise BadFile(f"{path / TRAINER} has no format number")
     if written > FORMAT:
         raise NewerFormat(f"{path} was written by a newer matgen; upgrade to go on with it")
+    if written < FORMAT:
+        raise BadOptions(
+            f"{path} was written by an older matgen (format {written}, now {FORMAT}), which this "
+            "one cannot go on with; start a new run from its weights: matgen train --from "
+            f"{path.parent.parent}"
+        )
     hashes: Any = told.get("sha256")  # JSON value
     state: Any = told.get("state")  # JSON value
     made_with: Any = told.get("made_with")  # JSON value
+    if not all(isinstance(part, dict) for part in (hashes, state, made_with)):
+        raise BadFile(f"{path / TRAINER} is damaged: it lacks sha256, state or made_with")
     for name, wanted in hashes.items():
         try:
             found = _sha256(path / name)
@@ -167,7 +185,10 @@ def _read(path: Path) -> Checkpoint:
             raise BadFile(f"cannot read {path / name}: {error}") from None
         if found != wanted:
             raise BadFile(f"{path / name} is not what was written")
-    return Checkpoint(path, TrainState(**state), made_with)
+    try:
+        return Checkpoint(path, TrainState(**state), made_with)
+    except TypeError as error:
+        raise BadFile(f"{path / TRAINER} is damaged: {error}") from None
 
 
 def _found(folder: Path) -> list[Path]:
@@ -179,29 +200,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _named_in_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Return the names of the parameters in the order in which the optimiser numbers them."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
-
-
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = _named_in_order(model, optimizer)
-    return {
-        f"{names[number]}:{what}": tensor
-        for number, held in optimizer.state_dict()["state"].items()
-        for what, tensor in held.items()
-    }
-
-
-def _restore_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]
-) -> None:
-    number = {name: i for i, name in enumerate(_named_in_order(model, optimizer))}
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in saved.items():
-        name, _, what = key.rpartition(":")
-        if name:
-            state.setdefault(number[name], {})[what] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+def _flat(made_with: object, name: str = "") -> dict[str, object]:
+    if not isinstance(made_with, dict):
+        return {name: made_with}
+    flat: dict[str, object] = {}
+    for key, value in made_with.items():
+        flat |= _flat(value, f"{name}.{key}" if name else str(key))
+    return flat

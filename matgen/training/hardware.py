@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
 from matgen.errors import BadOptions
+from matgen.training.host_memory import peak_resident_memory
 from matgen.training.settings import TrainingSettings
+
+ON_A_CPU: Final = 4096
+"""Positions that go through the network at once: more gain no speed and take memory."""
+MOST_ON_CUDA: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -19,11 +24,15 @@ class Hardware:
         device: A torch device, never "auto".
         bf16: Products in bfloat16 (autocast), else everything in float32.
         packed: Sequences of all lengths in one stream, else of one length per step.
+        compiled: The network goes through torch.compile.
+        positions_at_once: How many go through the network at once; on CUDA, if memory lets them.
     """
 
     device: str
     bf16: bool
     packed: bool
+    compiled: bool
+    positions_at_once: int
 
     @property
     def batching(self) -> Literal["packed", "equal_length"]:
@@ -35,6 +44,15 @@ class Hardware:
         return torch.autocast(
             torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.bf16
         )
+
+    def peak_memory(self) -> int | None:
+        """Return the most bytes that tensors held on a CUDA device; of the process, on a CPU.
+
+        None where the system does not tell.
+        """
+        if self.device.startswith("cuda"):
+            return torch.cuda.max_memory_allocated(self.device)
+        return peak_resident_memory()
 
 
 def resolve_hardware(settings: TrainingSettings) -> Hardware:
@@ -57,7 +75,12 @@ def resolve_hardware(settings: TrainingSettings) -> Hardware:
         settings.precision == "auto" and _has_fast_bf16(torch.device(device))
     )
     packed = settings.batching != "equal_length"
-    return Hardware(device, bf16, packed)
+    cuda = device.startswith("cuda")
+    compiled = settings.compile == "on" or (settings.compile == "auto" and cuda)
+    positions = settings.micro_batch_tokens
+    if positions == "auto":
+        positions = MOST_ON_CUDA if cuda else ON_A_CPU
+    return Hardware(device, bf16, packed, compiled, positions)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

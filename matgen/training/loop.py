@@ -1,4 +1,4 @@
-"""The training loop: a step, and when to look, save and stop.
+"""The training loop: when to step, look, save and stop.
 
 A run is a folder; called again on the same folder, ``train`` goes on from the last whole checkpoint
 and, on the CPU, ends with the very weights it would have had without the stop.
@@ -9,57 +9,56 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from matgen.atomic import write_tensors
-from matgen.data.batch import Batch, SequenceStore
-from matgen.errors import BadOptions, UserError
+from matgen.data.batch import SequenceStore
+from matgen.errors import BadFile, BadOptions, UserError
 from matgen.model_spec import ModelSpec
 from matgen.nn.crystal_model import CrystalModel
-from matgen.nn.value_head import ValueScale
-from matgen.training.batches import Batcher, to_device
+from matgen.training.batches import Batcher
 from matgen.training.checkpoints import (
     Checkpoint,
     TrainState,
+    check_same_run,
     latest_checkpoint,
-    restore,
+    read_trainer,
+    read_weights,
     save_checkpoint,
 )
+from matgen.training.feed import Feed, Work
 from matgen.training.hardware import Hardware, resolve_hardware
 from matgen.training.interruption import Interruption
-from matgen.training.metrics import MetricsLog, best_so_far
-from matgen.training.progress import Progress, TrainObserver, TrainResult, Validation
+from matgen.training.looks import Looks
+from matgen.training.metrics import MetricsLog
+from matgen.training.outcomes import Outcome, Outcomes
+from matgen.training.pace import Clock, Speed
+from matgen.training.progress import Progress, TrainObserver, TrainResult
 from matgen.training.randomness import own_random_stream
+from matgen.training.ranks import Ranks
 from matgen.training.schedules import rate_factor
 from matgen.training.settings import TrainingSettings
+from matgen.training.step import Learner, Objective, is_out_of_memory
 from matgen.training.validation import Validator
+from matgen.training.value_scales import fit_value_scales
 
 log = logging.getLogger(__name__)
-
-MOST_BAD_STEPS: Final = 10
-"""Steps in a row without a finite loss and gradient before the run is given up."""
-
-SEEN_FOR_SCALES: Final = 4096
-"""Training sequences from which centre and spread of continuous values are taken."""
 
 FREE_TO_CHANGE: Final = frozenset(
     {
         "epochs",
         "max_steps",
         "max_minutes",
+        "early_stopping",
         "log_every",
         "checkpoint_every",
         "checkpoint_minutes",
+        "micro_batch_tokens",
+        "compile",
         "device",
         "threads",
     }
@@ -75,11 +74,13 @@ def train(
     run_folder: Path,
     *,
     observer: TrainObserver,
+    ranks: Ranks | None = None,
+    start: Callable[[CrystalModel], None] | None = None,
 ) -> TrainResult:
     """Train a model, or go on with it, until the settings or a signal end it.
 
     Writes ``model.safetensors`` (lowest validation loss), ``metrics.jsonl`` and ``checkpoints/``.
-    Ctrl-C and SIGTERM finish the step, save, and return.
+    Ctrl-C and SIGTERM save and return; on one rank within a part of a step.
 
     Args:
         spec: The model; its conditions fitted.
@@ -87,11 +88,14 @@ def train(
         val_store: Sequences to look at.
         settings: How.
         run_folder: Made if absent.
-        observer: Hears of steps, validations and checkpoints.
+        observer: Hears of steps, validations and checkpoints; on every rank.
+        ranks: The processes that train together; None: this one alone. All call this function.
+        start: Called with a new run's model before its first step, to give it other weights.
 
     Raises:
         BadOptions: no sequences, a device that is not there, or a checkpoint of another run.
-        UserError: the loss was not a number too often in a row.
+        UserError: too many steps in a row had to be skipped; or a single crystal needs more memory
+            than there is.
     """
     for name, store in (("training", train_store), ("validation", val_store)):
         if not len(store):
@@ -102,8 +106,19 @@ def train(
         own_random_stream(settings.seed, hardware.device),
         Interruption() as interruption,
     ):
-        run = _Run(spec, train_store, val_store, settings, hardware, run_folder, observer)
-        return run.until_the_end(interruption)
+        run = _Run(
+            spec,
+            train_store,
+            val_store,
+            settings,
+            hardware,
+            run_folder,
+            observer,
+            ranks or Ranks(),
+            start,
+            interruption,
+        )
+        return run.until_the_end()
 
 
 class _Run:
@@ -118,13 +133,18 @@ class _Run:
         hardware: Hardware,
         folder: Path,
         observer: TrainObserver,
+        ranks: Ranks,
+        start: Callable[[CrystalModel], None] | None,
+        interruption: Interruption,
     ) -> None:
         self._settings = settings
         self._hardware = hardware
         self._folder = folder
         self._observer = observer
+        self._ranks = ranks
+        self._interruption = interruption
         self._batcher = Batcher(train_store, spec.slotted, settings, hardware.packed)
-        self._validator = Validator(spec, val_store, settings, hardware)
+        _check_kinds(settings, train_store)
         self._made_with = {
             "settings": settings.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
             "precision": "bf16" if hardware.bf16 else "fp32",
@@ -132,202 +152,247 @@ class _Run:
             "train": train_store.fingerprint,
             "val": val_store.fingerprint,
         }
-        self._model = CrystalModel(spec)
-        _fit_value_scales(self._model, train_store)
-        self._model.to(hardware.device).train()
-        self._optimizer = _adamw(self._model, settings)
-        self._state = TrainState()
-        self._bad_in_a_row = 0
         checkpoint = latest_checkpoint(folder / "checkpoints")
         if checkpoint is not None:
-            self._check_same_run(checkpoint)
-            restore(checkpoint, self._model, self._optimizer, hardware.device)
-            self._state = checkpoint.state
+            check_same_run(checkpoint, self._made_with)
+        self._model = CrystalModel(spec)
+        fit_value_scales(self._model, train_store)
+        if checkpoint is None and start is not None:
+            start(self._model)
+        self._model.to(hardware.device).train()
+        objective = Objective(
+            self._model, settings, train_store.kind_names, compiled=hardware.compiled
+        ).to(hardware.device)
+        self._learner = Learner(objective, settings, hardware, ranks)
+        self._state = state = TrainState() if checkpoint is None else checkpoint.state
+        if checkpoint is not None:
+            self._restore(checkpoint)
             log.info("going on from %s", checkpoint.path)
-        self._metrics = MetricsLog(folder / "metrics.jsonl", after_step=self._state.step)
-        self._best_loss, self._best_step = best_so_far(folder / "model.safetensors")
-        self._clock = _Clock(self._state.seconds)
-        self._speed = _Speed()
-        self._since_checkpoint = (self._state.step, time.monotonic())
-        self._batches = self._batcher.epoch(self._state.epoch)
+        self._metrics = MetricsLog(
+            folder / "metrics.jsonl", after_step=state.step, writes=ranks.is_first
+        )
+        self._looks = Looks(
+            self._model,
+            self._learner.ema,
+            Validator(spec, val_store, settings, hardware, ranks),
+            state,
+            settings,
+            folder / "model.safetensors",
+            self._metrics,
+            observer,
+            ranks,
+            self._unwanted,
+        )
+        # Nobody changes the files before everybody has read them.
+        ranks.wait()
+        self._clock = Clock(state.seconds)
+        self._speed = Speed()
+        self._outcomes = Outcomes(hardware.device)
+        self._last = Outcome(state.step, math.nan, math.nan, skipped=False)
+        self._checkpointed = (-1 if checkpoint is None else state.step, time.monotonic())
+        self._checkpoint_wanted = False
+        self._batches = self._batcher.epoch(state.epoch)
+        self._feed = Feed(self._batcher, settings, hardware, ranks)
+        self._fit_memory()
 
-    def until_the_end(self, interruption: Interruption) -> TrainResult:
+    def until_the_end(self) -> TrainResult:
         """Step until something ends the run; save, validate, and say how it ended."""
         state = self._state
-        validated = checkpointed = state.step
-        if state.step == 0:
-            # Where the loss starts; and from here on there is a model to sample from.
-            self._validate(for_the_record=True)
-        while not (interruption.wanted or self._is_over()):
-            for batch in self._rest_of_epoch():
-                progress = self._step(batch)
-                try:
-                    self._observer.on_step(progress)
-                except KeyboardInterrupt:
-                    interruption.wanted = True
-                if self._validation_is_due():
-                    self._validate(for_the_record=False)
-                    validated = state.step
+        # A stop may have come between a step and the look that was due after it.
+        self._looks.look_if_due()
+        while not (self._interruption.wanted or self._is_over()):
+            for work in self._feed.works(self._batches[state.batch :], state.epoch):
+                if not self._step(work):
+                    break
+                self._looks.look_if_due()
                 if self._checkpoint_is_due():
                     self._checkpoint()
-                    checkpointed = state.step
-                if interruption.wanted or self._is_over():
+                if self._interruption.wanted or self._is_over():
                     break
-        if checkpointed != state.step or state.step == 0:
+        self._hear_outcomes(wait=True)
+        if self._checkpointed[0] != state.step:
             self._checkpoint()
-        nothing_yet = not math.isfinite(self._best_loss)
-        if nothing_yet or (validated != state.step and not interruption.wanted):
-            self._validate(for_the_record=True)
+        if not self._interruption.wanted:
+            self._looks.look_for_the_record()
         return TrainResult(
             step=state.step,
             epoch=state.epoch,
-            best_loss=self._best_loss,
-            best_step=self._best_step,
-            seconds=self._clock.seconds,
+            best_loss=self._looks.best_loss,
+            best_step=self._looks.best_step,
+            seconds=state.seconds,
             skipped_steps=state.skipped_steps,
-            interrupted=interruption.wanted,
+            interrupted=self._interruption.wanted,
         )
 
-    def _rest_of_epoch(self) -> Iterator[Batch]:
-        """Yield the epoch's batches from where the state is; the next is made meanwhile."""
-        epoch, left = self._state.epoch, self._batches[self._state.batch :]
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            coming = pool.submit(self._batcher.training, left[0], epoch)
-            for following in (*left[1:], None):
-                batch = coming.result()
-                if following is not None:
-                    coming = pool.submit(self._batcher.training, following, epoch)
-                yield batch
-
-    def _step(self, batch: Batch) -> Progress:
-        """Learn from one batch and move the counters on."""
+    def _step(self, work: Work) -> bool:
+        """Learn from one batch and move the counters on; False if the step was given up."""
         settings, state = self._settings, self._state
         rate = settings.learning_rate * state.rate_scale
         rate *= rate_factor(settings, step=state.step, over=self._share_over())
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        loss, norm = self._learn(to_device(batch, self._hardware.device))
+        told = self._learn(work, rate)
+        if told is None:
+            return False
+        n_batches, epoch = len(self._batches), state.epoch
         state.step += 1
         state.batch += 1
-        state.tokens += batch.n_tokens - batch.n_rows
-        state.seconds = self._clock.seconds
-        epoch = state.epoch
-        n_batches = len(self._batches)
+        state.tokens += self._batcher.n_targets(work.indices)
         if state.batch == n_batches:
             state.epoch, state.batch = epoch + 1, 0
             self._batches = self._batcher.epoch(state.epoch)
+        self._outcomes.add(state.step, told)
+        self._agree_on_time()
         self._speed.add(state.tokens, state.seconds, state.step)
-        self._metrics.add_step(loss)
-        if state.step % settings.log_every == 0:
-            self._metrics.write_step(state, rate, norm, self._speed.tokens_per_s)
+        logs = state.step % settings.log_every == 0
+        self._hear_outcomes(wait=logs)
+        if logs:
+            self._metrics.write_step(
+                state,
+                rate=rate,
+                norm=self._last.norm,
+                tokens_per_s=self._speed.tokens_per_s,
+                memory_bytes=self._hardware.peak_memory(),
+            )
         total = self._total_steps(n_batches)
-        return Progress(
+        progress = Progress(
             step=state.step,
             epoch=epoch,
             total_steps=total,
-            loss=loss,
+            loss=self._last.shown_loss,
             learning_rate=rate,
             tokens_per_s=self._speed.tokens_per_s,
             seconds_left=self._seconds_left(total),
+            skipped_steps=state.skipped_steps,
         )
+        try:
+            self._observer.on_step(progress)
+        except KeyboardInterrupt:
+            self._interruption.wanted = True
+        return True
 
-    def _learn(self, batch: Batch) -> tuple[float, float]:
-        """Return loss and norm of the gradient; the weights move only if both are finite."""
-        self._optimizer.zero_grad()
-        with self._hardware.autocast():
-            losses = self._model.token_losses(batch)
-        loss = losses.total_N.mean()
-        norm = math.nan
-        value = float(loss.detach())
-        if math.isfinite(value):
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            clip = self._settings.gradient_clip
-            parameters = list(self._model.parameters())
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf))
-        if math.isfinite(norm):
-            self._optimizer.step()
-            self._bad_in_a_row = 0
-            return value, norm
-        self._state.skipped_steps += 1
-        self._bad_in_a_row += 1
-        log.warning("step %d skipped: loss %s, gradient %s", self._state.step + 1, value, norm)
-        if self._bad_in_a_row == MOST_BAD_STEPS:
-            raise UserError(
-                f"the loss or its gradient was not a number {MOST_BAD_STEPS} steps in a row, up to "
-                f"step {self._state.step + 1}; lower training.learning_rate (now "
-                f"{self._settings.learning_rate:g}) in a new run. Older checkpoints are kept in "
-                f"{self._folder / 'checkpoints'}"
-            )
-        return math.nan, norm
+    def _learn(self, work: Work, rate: float) -> torch.Tensor | None:
+        """Return what came of a step, on the device; smaller parts are tried if memory runs out."""
+        while True:
+            work = self._feed.fitting(work)
+            try:
+                return self._learner.learn(
+                    work.parts,
+                    n_targets=work.n_targets,
+                    step=self._state.step,
+                    rate=rate,
+                    unwanted=self._unwanted,
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._ranks.size > 1:
+                    # The others wait in the exchange of gradients, and cannot be told.
+                    raise UserError(
+                        f"rank {self._ranks.rank} ran out of memory at step {self._state.step + 1}"
+                        "; go on with --resume and --set training.micro_batch_tokens below "
+                        f"{work.positions}"
+                    ) from None
+            self._feed.take_less()
 
-    def _validate(self, *, for_the_record: bool) -> None:
-        """Look at the validation sample; keep the weights if they are the best so far.
+    def _fit_memory(self) -> None:
+        """Find out, on CUDA, what goes through the network at once; all ranks take the same."""
+        while self._hardware.device.startswith("cuda"):
+            try:
+                self._learner.rehearse(self._feed.worst())
+                break
+            except torch.OutOfMemoryError:
+                self._feed.take_less()
+        self._feed.positions = -int(self._ranks.largest([-float(self._feed.positions)])[0])
 
-        Args:
-            for_the_record: At the end of a sitting: the learning rate does not hear of it, so that
-                a run that goes on is the run that never stopped.
+    def _hear_outcomes(self, *, wait: bool) -> None:
+        """Count what is known of the last steps by now.
+
+        Raises:
+            UserError: too many skipped in a row; everything is saved as it is.
         """
         state = self._state
-        losses = self._validator.losses(self._model)
-        best = losses.loss < self._best_loss
-        if best:
-            self._best_loss, self._best_step = losses.loss, state.step
-            write_tensors(
-                self._folder / "model.safetensors",
-                self._model.state_dict(),
-                {"step": str(state.step), "loss": repr(losses.loss)},
+        for outcome in self._outcomes.settled(wait=wait):
+            self._last = outcome
+            self._metrics.add_step(outcome.shown_loss)
+            if not outcome.skipped:
+                state.bad_in_a_row = 0
+                continue
+            state.skipped_steps += 1
+            state.bad_in_a_row += 1
+            log.warning(
+                "step %d skipped: loss %.4g, gradient %.4g",
+                outcome.step,
+                outcome.loss,
+                outcome.norm,
             )
-        at_epoch_end = state.batch == 0
-        if at_epoch_end and not for_the_record and self._settings.schedule == "plateau":
-            self._adjust_rate(losses.loss)
-        validation = Validation(
-            state.step, losses.loss, losses.given, losses.free, losses.kinds, best
-        )
-        self._metrics.write_validation(state, validation)
-        self._observer.on_validation(validation)
+            if state.bad_in_a_row == self._settings.most_bad_steps:
+                # Another sitting begins to count anew: it may be told to go on regardless.
+                state.bad_in_a_row = 0
+                self._checkpoint()
+                raise UserError(
+                    f"{self._settings.most_bad_steps} steps in a row were skipped, up to step "
+                    f"{outcome.step}: loss or gradient was not finite, or the gradient was over "
+                    f"{self._settings.spike_factor} times its usual length. The weights are as "
+                    f"they were before, saved in {self._folder / 'checkpoints'}; lower "
+                    f"training.learning_rate (now {self._settings.learning_rate:g}) in a new run "
+                    "with --from, or go on with --resume"
+                )
 
-    def _adjust_rate(self, loss: float) -> None:
-        state, settings = self._state, self._settings
-        if state.lowest is None or loss < state.lowest:
-            state.lowest, state.unimproved = loss, 0
-            return
-        state.unimproved += 1
-        if state.unimproved == settings.plateau_patience:
-            state.rate_scale *= settings.plateau_factor
-            state.unimproved = 0
+    # Checkpoints
 
     def _checkpoint(self) -> None:
+        self._hear_outcomes(wait=True)
+        self._checkpointed = (self._state.step, time.monotonic())
+        self._checkpoint_wanted = False
+        if not self._ranks.is_first:
+            return
         path = save_checkpoint(
             self._folder / "checkpoints",
             self._state,
-            self._model,
-            self._optimizer,
+            self._model.state_dict(),
+            self._learner.tensors(),
             made_with=self._made_with,
-            device=self._hardware.device,
         )
-        self._since_checkpoint = (self._state.step, time.monotonic())
         self._observer.on_checkpoint(path)
 
-    def _validation_is_due(self) -> bool:
-        every = self._settings.validate_every
-        at_epoch_end = self._state.batch == 0
-        return at_epoch_end or (every > 0 and self._state.step % every == 0)
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._model.load_state_dict(read_weights(checkpoint))
+            self._learner.load(read_trainer(checkpoint))
+        except (KeyError, RuntimeError) as error:
+            told = " ".join(str(error).split())[:300]
+            raise BadFile(
+                f"checkpoint {checkpoint.path} is of another network than this run's: {told}"
+            ) from None
 
     def _checkpoint_is_due(self) -> bool:
-        step, when = self._since_checkpoint
-        return (
-            self._state.step - step >= self._settings.checkpoint_every
-            or time.monotonic() - when >= 60 * self._settings.checkpoint_minutes
+        steps = self._state.step - max(0, self._checkpointed[0])
+        return steps >= self._settings.checkpoint_every or self._checkpoint_wanted
+
+    # Time, and the end
+
+    def _agree_on_time(self) -> None:
+        """Take the time, and let one rank's wish to stop or to save be the wish of all."""
+        saves = time.monotonic() - self._checkpointed[1] >= 60 * self._settings.checkpoint_minutes
+        stop, save, seconds = self._ranks.largest(
+            [float(self._interruption.wanted), float(saves), self._clock.seconds]
         )
+        self._interruption.wanted |= bool(stop)
+        self._checkpoint_wanted = bool(save)
+        self._state.seconds = seconds
+
+    def _unwanted(self) -> bool:
+        """Whether to drop what is being done; only one rank alone may."""
+        return self._ranks.size == 1 and self._interruption.wanted
 
     def _is_over(self) -> bool:
         settings, state = self._settings, self._state
         return (
             state.epoch >= settings.epochs
             or (settings.max_steps is not None and state.step >= settings.max_steps)
+            or (settings.max_minutes is not None and state.seconds >= 60 * settings.max_minutes)
             or (
-                settings.max_minutes is not None
-                and self._clock.seconds >= 60 * settings.max_minutes
+                settings.early_stopping is not None
+                and state.without_gain >= settings.early_stopping
             )
         )
 
@@ -339,83 +404,21 @@ class _Run:
         """Return how much of the run is over, of its steps or of its time."""
         share = self._state.step / self._total_steps(len(self._batches))
         minutes = self._settings.max_minutes
-        return share if minutes is None else max(share, self._clock.seconds / (60 * minutes))
+        return share if minutes is None else max(share, self._state.seconds / (60 * minutes))
 
     def _seconds_left(self, total_steps: int) -> float:
         left = (total_steps - self._state.step) * self._speed.seconds_per_step
         if self._settings.max_minutes is not None:
-            left = min(left, 60 * self._settings.max_minutes - self._clock.seconds)
+            left = min(left, 60 * self._settings.max_minutes - self._state.seconds)
         return max(0.0, left)
 
-    def _check_same_run(self, checkpoint: Checkpoint) -> None:
-        before, now = _flat(checkpoint.made_with), _flat(self._made_with)
-        for name in sorted(before.keys() | now.keys()):
-            if before.get(name) != now.get(name):
-                raise BadOptions(
-                    f"{self._folder} holds a run with {name} = {before.get(name)!r}, now it is "
-                    f"{now.get(name)!r}; go on with the same, or train in another folder"
-                )
 
-
-@dataclass
-class _Clock:
-    """Training time: this sitting's and the earlier ones'."""
-
-    before: float
-
-    def __post_init__(self) -> None:
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self._start
-
-
-class _Speed:
-    """Speed over the last steps."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[int, float, int]] = deque(maxlen=50)
-
-    def add(self, tokens: int, seconds: float, step: int) -> None:
-        self._marks.append((tokens, seconds, step))
-
-    @property
-    def tokens_per_s(self) -> float:
-        (tokens_0, seconds_0, _), (tokens_1, seconds_1, _) = self._marks[0], self._marks[-1]
-        return (tokens_1 - tokens_0) / max(seconds_1 - seconds_0, 1e-9)
-
-    @property
-    def seconds_per_step(self) -> float:
-        (_, seconds_0, step_0), (_, seconds_1, step_1) = self._marks[0], self._marks[-1]
-        return (seconds_1 - seconds_0) / max(step_1 - step_0, 1)
-
-
-def _adamw(model: CrystalModel, settings: TrainingSettings) -> torch.optim.AdamW:
-    """Return the optimiser; vectors (norms, biases) are not decayed."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    return torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        fused=True,
-    )
-
-
-def _fit_value_scales(model: CrystalModel, store: SequenceStore) -> None:
-    """Tell value embedding and head in which range the continuous values are."""
-    scales = [module for module in model.modules() if isinstance(module, ValueScale)]
-    if not scales:
-        return
-    places: NDArray[np.int64] = np.arange(min(len(store), SEEN_FOR_SCALES), dtype=np.int64)
-    seen = store.gather(places, epoch=0)
-    if seen.values is not None:
-        for scale in scales:
-            scale.fit(torch.from_numpy(seen.ids), torch.from_numpy(np.array(seen.values)))
+def _check_kinds(settings: TrainingSettings, store: SequenceStore) -> None:
+    if unknown := sorted(settings.kind_weights.keys() - set(store.kind_names)):
+        raise BadOptions(
+            f"training.kind_weights names {unknown[0]!r}, which is no kind of token here; known: "
+            f"{', '.join(store.kind_names)}"
+        )
 
 
 @contextmanager
@@ -428,12 +431,3 @@ def _threads(wanted: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _flat(made_with: object, name: str = "") -> dict[str, object]:
-    if not isinstance(made_with, dict):
-        return {name: made_with}
-    flat: dict[str, object] = {}
-    for key, value in made_with.items():
-        flat |= _flat(value, f"{name}.{key}" if name else str(key))
-    return flat

@@ -16,16 +16,18 @@ from matgen.training.progress import Validation
 class MetricsLog:
     """Appends lines; what a run lost by going on from an earlier checkpoint is removed first."""
 
-    def __init__(self, path: Path, *, after_step: int) -> None:
+    def __init__(self, path: Path, *, after_step: int, writes: bool = True) -> None:
         """Open.
 
         Args:
             path: Made with its folder at the first line.
             after_step: Lines of later steps are from before a crash and will come again.
+            writes: Otherwise everything is heard and nothing is written: another rank does.
         """
         self._path = path
+        self._writes = writes
         self._losses: list[float] = []
-        if path.exists():
+        if writes and path.exists():
             kept = [line for line in _lines(path) if int(line["step"]) <= after_step]
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -34,7 +36,15 @@ class MetricsLog:
         if math.isfinite(loss):
             self._losses.append(loss)
 
-    def write_step(self, state: TrainState, rate: float, norm: float, tokens_per_s: float) -> None:
+    def write_step(
+        self,
+        state: TrainState,
+        *,
+        rate: float,
+        norm: float,
+        tokens_per_s: float,
+        memory_bytes: int | None,
+    ) -> None:
         """Write the mean loss since the last such line."""
         losses, self._losses = self._losses, []
         self._write(
@@ -49,6 +59,7 @@ class MetricsLog:
                 "tokens_per_s": round(tokens_per_s, 1),
                 "seconds": round(state.seconds, 2),
                 "skipped_steps": state.skipped_steps,
+                "memory_mb": None if memory_bytes is None else round(memory_bytes / 1e6),
             }
         )
 
@@ -70,6 +81,8 @@ class MetricsLog:
         )
 
     def _write(self, line: dict[str, object]) -> None:
+        if not self._writes:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

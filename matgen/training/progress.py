@@ -16,9 +16,11 @@ class Progress:
         step: From 1, earlier sittings included.
         epoch: From 0.
         total_steps: When the run ends, if no time limit ends it earlier.
-        loss: Mean per crystal token, nats; NaN where the step was skipped.
+        loss: Mean per crystal token, nats; NaN where the step was skipped. On CUDA it may be that
+            of a step or two before, which is known without waiting.
         tokens_per_s: Crystal tokens per second over the last steps.
         seconds_left: Until the end of the run at this speed.
+        skipped_steps: Steps of the run that changed nothing.
     """
 
     step: int
@@ -28,6 +30,7 @@ class Progress:
     learning_rate: float
     tokens_per_s: float
     seconds_left: float
+    skipped_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class TrainResult:
         best_loss: Lowest validation loss; what ``model.safetensors`` has.
         best_step: Its step.
         seconds: Training time, earlier sittings included.
-        skipped_steps: Steps without an update because the loss was not a number.
+        skipped_steps: Steps that changed nothing: loss or gradient not finite, or a spike.
         interrupted: Ctrl-C or SIGTERM ended it; the same call goes on.
     """
 

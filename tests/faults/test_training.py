@@ -65,7 +65,7 @@ def steps_saved(folder: Path) -> list[str]:
 
 def assert_same_end(one: Path, other: Path) -> None:
     """Weights, averages and random states of the last step are the same bits."""
-    for name in ("model.safetensors", "optimizer.safetensors"):
+    for name in ("model.safetensors", "trainer.safetensors"):
         first, second = (read_tensors(run / "checkpoints" / LAST / name) for run in (one, other))
         assert first.keys() == second.keys()
         differ = [key for key in first if not torch.equal(first[key], second[key])]

@@ -139,7 +139,7 @@ def test_a_run_interrupted_in_mid_epoch_goes_on_to_the_very_same_weights(
     assert last.step == whole.step
     assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
     optimisers = [
-        sorted((tmp_path / name / "checkpoints").glob("step-*"))[-1] / "optimizer.safetensors"
+        sorted((tmp_path / name / "checkpoints").glob("step-*"))[-1] / "trainer.safetensors"
         for name in ("whole", "parts")
     ]
     assert same(read_tensors(optimisers[0]), read_tensors(optimisers[1]))
@@ -179,7 +179,7 @@ def test_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     assert kept[-1].name == f"step-{result.step:08d}"
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "trainer.json"])
+@pytest.mark.parametrize("file", ["model.safetensors", "trainer.safetensors", "trainer.json"])
 def test_a_torn_checkpoint_is_passed_over_with_a_message(
     tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
 ) -> None:
