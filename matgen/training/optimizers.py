@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from matgen.nn.conditioner import Conditioner
 from matgen.nn.crystal_model import CrystalModel
+from matgen.nn.value_head import ValueEmbedding, ValueHead
 from matgen.training.settings import TrainingSettings
 
 
@@ -120,7 +121,7 @@ class Optimizers:
 def _grouped(model: CrystalModel) -> dict[str, list[nn.Parameter]]:
     """Return the parameters by how they decay and which optimiser suits them.
 
-    ``blocks``: weights of linear layers of the language model, without its heads;
+    ``blocks``: weights of linear layers of the language model, without its value parts;
     ``embeddings``: vectors of tokens and of condition slots; ``vectors``: norms and biases;
     ``matrices``: everything else.
     """
@@ -131,8 +132,10 @@ def _grouped(model: CrystalModel) -> dict[str, list[nn.Parameter]]:
         "vectors": [],
     }
     n_vocabulary = len(model.vocabulary)
-    head = model.language_model.value_head
-    inside = set(model.language_model.modules()) - set(head.modules() if head is not None else ())
+    inside = set(model.language_model.modules())
+    for part in [*inside]:
+        if isinstance(part, (ValueHead, ValueEmbedding)):
+            inside -= set(part.modules())
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,75 +18,17 @@ from matgen.data.batch import Gathered
 from matgen.errors import BadOptions, UserError
 from matgen.nn.crystal_model import CrystalModel
 from matgen.training.loop import train
-from matgen.training.progress import Progress, TrainResult, Validation
-from matgen.training.settings import TrainingSettings
 from tests.unit.small_model import Sentences, small_spec
-
-
-@dataclass
-class Watcher:
-    """Remembers what it hears, and sends a signal after a step if told so."""
-
-    signal_after: int | None = None
-    number: signal.Signals = signal.SIGINT
-    steps: list[Progress] = field(default_factory=list)
-    validations: list[Validation] = field(default_factory=list)
-    checkpoints: list[Path] = field(default_factory=list)
-
-    def on_step(self, progress: Progress) -> None:
-        self.steps.append(progress)
-        if progress.step == self.signal_after:
-            signal.raise_signal(self.number)
-
-    def on_validation(self, validation: Validation) -> None:
-        self.validations.append(validation)
-
-    def on_checkpoint(self, path: Path) -> None:
-        self.checkpoints.append(path)
-
-
-def settings(**changes: Any) -> TrainingSettings:
-    chosen = {
-        "epochs": 3,
-        "batch_tokens": 60,
-        "learning_rate": 1e-2,
-        "warmup_steps": 5,
-        "device": "cpu",
-        "precision": "fp32",
-        "validation_sequences": 10,
-        "log_every": 3,
-        **changes,
-    }
-    return TrainingSettings.model_validate(chosen)
-
-
-def run(folder: Path, watcher: Watcher | None = None, **changes: Any) -> TrainResult:
-    spec = small_spec(dropout=0.2, attention_dropout=0.1)
-    return train(
-        spec,
-        Sentences(60, seed=1),
-        Sentences(12, seed=2),
-        settings(**changes),
-        folder,
-        observer=watcher or Watcher(),
-    )
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    last = sorted((folder / "checkpoints").glob("step-*"))[-1]
-    return read_tensors(last / "model.safetensors")
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def validations(folder: Path) -> list[dict[str, Any]]:
-    return [line for line in metrics(folder) if line["event"] == "validation"]
+from tests.unit.training.runs import (
+    Watcher,
+    metrics,
+    run,
+    same,
+    settings,
+    trainer,
+    validations,
+    weights,
+)
 
 
 def test_it_learns_sixty_four_sentences_by_heart(tmp_path: Path) -> None:
@@ -122,27 +61,32 @@ def test_values_are_learned_together_with_tokens(tmp_path: Path) -> None:
     assert watcher.validations[-1].kinds["length"] == pytest.approx(np.log(7), abs=1.0)
 
 
-@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"batching": "equal_length"},
+        {"batching": "packed"},
+        {"micro_batch_tokens": 20},
+        {"optimizer": "muon", "ema_decay": 0.9, "schedule": "wsd"},
+        {"schedule": "cosine", "label_smoothing": 0.1, "kind_weights": {"word": 2.0}},
+    ],
+    ids=["equal_length", "packed", "in parts", "muon", "weighted"],
+)
 def test_a_run_interrupted_in_mid_epoch_goes_on_to_the_very_same_weights(
-    tmp_path: Path, number: signal.Signals, packed: bool
+    tmp_path: Path, number: signal.Signals, chosen: dict[str, object]
 ) -> None:
-    batching = "packed" if packed else "equal_length"
-    whole = run(tmp_path / "whole", batching=batching)
-    first = run(tmp_path / "parts", Watcher(signal_after=5, number=number), batching=batching)
+    whole = run(tmp_path / "whole", **chosen)
+    first = run(tmp_path / "parts", Watcher(signal_after=5, number=number), **chosen)
     assert first.interrupted
     assert first.step == 5
-    second = run(tmp_path / "parts", Watcher(signal_after=12, number=number), batching=batching)
+    second = run(tmp_path / "parts", Watcher(signal_after=12, number=number), **chosen)
     assert (second.interrupted, second.step) == (True, 12)
-    last = run(tmp_path / "parts", batching=batching)
+    last = run(tmp_path / "parts", **chosen)
     assert not last.interrupted
     assert last.step == whole.step
     assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
-    optimisers = [
-        sorted((tmp_path / name / "checkpoints").glob("step-*"))[-1] / "trainer.safetensors"
-        for name in ("whole", "parts")
-    ]
-    assert same(read_tensors(optimisers[0]), read_tensors(optimisers[1]))
+    assert same(trainer(tmp_path / "parts"), trainer(tmp_path / "whole"))
 
 
 def test_a_run_stopped_by_its_step_limit_goes_on_to_the_very_same_weights(tmp_path: Path) -> None:
@@ -269,6 +213,14 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted(tmp_path: Path) -> 
     assert all(bool(torch.isfinite(w).all()) for w in weights(tmp_path).values())
 
 
+def run_until_the_end_of_the_first_epoch(folder: Path) -> dict[str, torch.Tensor]:
+    train(
+        small_spec(), Poisoned(60, range(60)), Sentences(12), settings(epochs=1), folder,
+        observer=Watcher(),
+    )  # fmt: skip
+    return weights(folder)
+
+
 def test_ten_such_steps_in_a_row_end_the_run_and_leave_the_last_good_checkpoint(
     tmp_path: Path,
 ) -> None:
@@ -285,6 +237,9 @@ def test_ten_such_steps_in_a_row_end_the_run_and_leave_the_last_good_checkpoint(
     kept = sorted((tmp_path / "checkpoints").iterdir())
     assert kept == watcher.checkpoints[-2:]
     assert all(bool(torch.isfinite(w).all()) for w in weights(tmp_path).values())
+    # The first epoch was sound; nothing has changed since.
+    sound = run_until_the_end_of_the_first_epoch(tmp_path / "sound")
+    assert same(weights(tmp_path), sound)
 
 
 def test_going_on_with_other_settings_or_data_is_refused_by_name(tmp_path: Path) -> None:
