@@ -191,6 +191,7 @@ class _Run:
         self._last = Outcome(state.step, math.nan, math.nan, skipped=False)
         self._checkpointed = (-1 if checkpoint is None else state.step, time.monotonic())
         self._checkpoint_wanted = False
+        self._stop_is_agreed = False
         self._batches = self._batcher.epoch(state.epoch)
         self._feed = Feed(self._batcher, settings, hardware, ranks)
         self._fit_memory()
@@ -200,19 +201,19 @@ class _Run:
         state = self._state
         # A stop may have come between a step and the look that was due after it.
         self._looks.look_if_due()
-        while not (self._interruption.wanted or self._is_over()):
+        while not (self._ends() or self._is_over()):
             for work in self._feed.works(self._batches[state.batch :], state.epoch):
                 if not self._step(work):
                     break
                 self._looks.look_if_due()
                 if self._checkpoint_is_due():
                     self._checkpoint()
-                if self._interruption.wanted or self._is_over():
+                if self._ends() or self._is_over():
                     break
         self._hear_outcomes(wait=True)
         if self._checkpointed[0] != state.step:
             self._checkpoint()
-        if not self._interruption.wanted:
+        if not self._ends():
             self._looks.look_for_the_record()
         return TrainResult(
             step=state.step,
@@ -221,7 +222,7 @@ class _Run:
             best_step=self._looks.best_step,
             seconds=state.seconds,
             skipped_steps=state.skipped_steps,
-            interrupted=self._interruption.wanted,
+            interrupted=self._ends(),
         )
 
     def _step(self, work: Work) -> bool:
@@ -376,9 +377,13 @@ class _Run:
         stop, save, seconds = self._ranks.largest(
             [float(self._interruption.wanted), float(saves), self._clock.seconds]
         )
-        self._interruption.wanted |= bool(stop)
+        self._stop_is_agreed = bool(stop)
         self._checkpoint_wanted = bool(save)
         self._state.seconds = seconds
+
+    def _ends(self) -> bool:
+        """Whether somebody wants an end; several ranks end where they have agreed to."""
+        return self._stop_is_agreed if self._ranks.size > 1 else self._interruption.wanted
 
     def _unwanted(self) -> bool:
         """Whether to drop what is being done; only one rank alone may."""

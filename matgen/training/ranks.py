@@ -6,6 +6,7 @@ its share of every batch, and gradients are added up before the step.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -42,10 +43,12 @@ class Ranks:
         """Return the module as one whose gradients are averaged over the ranks."""
         if self.size == 1:
             return module
-        # Everything is alike on all ranks already: buffers come from the same data or checkpoint.
-        return DistributedDataParallel(
-            module, broadcast_buffers=False, gradient_as_bucket_view=True
+        # Buffers are alike on all ranks already; the argument that says so got another name.
+        arguments = inspect.signature(DistributedDataParallel).parameters
+        name = (
+            "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
         )
+        return DistributedDataParallel(module, gradient_as_bucket_view=True, **{name: False})
 
     def add_up(self, tensor: Tensor) -> None:
         """Replace a tensor, in place, by its sum over the ranks."""

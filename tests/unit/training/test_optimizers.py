@@ -52,7 +52,7 @@ def test_decay_alone_shrinks_what_decays(optimizer: str) -> None:
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizers.set_rate(0.1)
-    optimizers.step(torch.tensor(False))  # noqa: FBT003
+    optimizers.step(torch.tensor(False))
     for name, parameter in model.named_parameters():
         is_embedding = name.endswith(("embedding.weight", "token.weight", "_KD"))
         shrinks = parameter.ndim == 2 and not is_embedding
