@@ -22,6 +22,7 @@ from matgen.commands.data import app as data_app
 from matgen.commands.evaluate import evaluate
 from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
+from matgen.commands.runs import app as runs_app
 from matgen.commands.sample import sample
 from matgen.commands.train import train
 from matgen.errors import MatgenError, PluginProblem, UserError
@@ -114,6 +115,7 @@ app.command()(registry)
 app.command()(cite)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(data_app, name="data")
+app.add_typer(runs_app, name="runs")
 
 
 def _version(asked: bool) -> None:
