@@ -45,10 +45,13 @@ class Ranks:
             return module
         # Buffers are alike on all ranks already; the argument that says so got another name.
         arguments = inspect.signature(DistributedDataParallel).parameters
-        name = (
-            "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+        unsynced = (
+            {"forward_sync_buffers": False}
+            if "forward_sync_buffers" in arguments
+            else {"broadcast_buffers": False}
         )
-        return DistributedDataParallel(module, gradient_as_bucket_view=True, **{name: False})
+        joined = DistributedDataParallel
+        return joined(module, gradient_as_bucket_view=True, **unsynced)  # type: ignore[arg-type]  # either name is a bool
 
     def add_up(self, tensor: Tensor) -> None:
         """Replace a tensor, in place, by its sum over the ranks."""
@@ -96,6 +99,8 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Ranks]:
         yield Ranks()
         return
     cuda = device.startswith("cuda")
+    if cuda:
+        torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
         rank=rank,

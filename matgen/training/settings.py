@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class TrainingSettings(BaseModel):
@@ -21,7 +21,7 @@ class TrainingSettings(BaseModel):
     limit."""
     batch_tokens: int = Field(default=8192, ge=1)
     """Positions (tokens and condition slots) per step, about; over all devices together."""
-    micro_batch_tokens: int | Literal["auto"] = Field(default="auto", ge=1)
+    micro_batch_tokens: PositiveInt | Literal["auto"] = "auto"
     """Positions that go through the network at once, about; a step adds up the gradients of as many
     such parts as it needs. Changes memory and speed, not what is learned. auto: 4,096 on a CPU, on
     CUDA all that fits; either is halved when memory runs out."""
