@@ -2,4 +2,6 @@
 
 from matgen.commands import main
 
-main()
+# Processes spawned to prepare data import this file, and are not to run the command again.
+if __name__ == "__main__":
+    main()

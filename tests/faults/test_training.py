@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,9 +15,9 @@ import pytest
 import torch
 
 from matgen.atomic import read_tensors
-from tests.faults.conftest import Process, Start
+from tests.faults.conftest import DEADLINE_S, Process, Start
 
-STEPS = 40
+STEPS = 240
 LAST = f"step-{STEPS:08d}"
 
 Stopped: TypeAlias = "tuple[Path, subprocess.CompletedProcess[str]]"
@@ -29,8 +30,8 @@ def begin(start: Start, folder: Path) -> Process:
     return start(
         "train", "--dataset", "textbook", "--preset", "tiny", "--ordering", "random",
         "--set", "ordering.redraw=epoch", "--cond", "density", "--cond", "materium:n_sites",
-        "--batch-tokens", 120, "--max-steps", STEPS, "--set", "training.log_every=1",
-        "--set", "training.checkpoint_every=6", "--set", "training.validate_every=8",
+        "--batch-tokens", 120, "--max-steps", STEPS, "--epochs", 1000, "--set", "training.log_every=1",
+        "--set", "training.checkpoint_every=6", "--set", "training.validate_every=50",
         "--device", "cpu", "--out", folder,
     )  # fmt: skip
 
@@ -142,3 +143,54 @@ def test_going_on_in_a_folder_that_is_no_run_says_so(start: Start, tmp_path: Pat
     done = start("train", "--resume", tmp_path).ended()
     assert done.returncode == 2
     assert "is no run directory" in " ".join(done.stderr.split())
+
+
+def test_sigterm_saves_and_exits_as_if_all_were_well(
+    start: Start, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "preempted"
+    process = begin(start, folder)
+    process.signal_after(20, folder / "metrics.jsonl", signal.SIGTERM)
+    done = process.ended()
+    assert done.returncode == 0, done.stderr
+    assert "stopped and saved at step" in " ".join(done.stderr.split())
+    go_on(start, folder)
+    assert_same_end(folder, whole)
+
+
+def test_a_run_of_two_processes_goes_on_in_one(start: Start, tmp_path: Path) -> None:
+    """Through torchrun, as a cluster does it: prepared once, stopped by a limit, then alone."""
+    folder = tmp_path / "two"
+    launcher = Path(__file__).parents[2] / "cli.py"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            str(launcher), "train", "--dataset", "textbook", "--preset", "tiny",
+            "--cond", "density", "--batch-tokens", "120", "--max-steps", "6",
+            "--set", "training.log_every=1",
+            "--set", "backbone.dropout=0.0", "--device", "cpu", "--out", str(folder),
+        ],
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=DEADLINE_S,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # One of them speaks.
+    assert done.stdout.split() == [str(folder)]
+    assert done.stderr.count("step 0: validation") == 1
+    again = start("train", "--resume", folder, "--max-steps", 9, "--device", "cpu").ended()
+    assert again.returncode == 0, again.stderr
+    seen = re.findall(r'"event": "step", "step": (\d+)', (folder / "metrics.jsonl").read_text())
+    assert [int(step) for step in seen] == list(range(1, 10))
+
+
+def test_what_would_make_it_another_run_is_refused_when_a_run_goes_on(
+    start: Start, stopped: Stopped
+) -> None:
+    for setting, told in (
+        ("training.weight_decay=0.3", "settings.weight_decay = 0.05, now it is 0.3"),
+        ("backbone.layers=3", "the run has its components already"),
+        ("training.log_every=no", "training.log_every: input should be a valid integer"),
+    ):
+        done = start("train", "--resume", stopped[0], "--device", "cpu", "--set", setting).ended()
+        assert done.returncode == 2
+        assert told in " ".join(done.stderr.split())

@@ -89,6 +89,59 @@ def test_a_run_interrupted_in_mid_epoch_goes_on_to_the_very_same_weights(
     assert same(trainer(tmp_path / "parts"), trainer(tmp_path / "whole"))
 
 
+class Signalling(Sentences):
+    """Sends a signal when it is read for the n-th time."""
+
+    def __init__(self, n: int, seed: int, at: int) -> None:
+        super().__init__(n, seed)
+        self._left = at
+
+    def gather(self, indices: NDArray[np.int64], *, epoch: int) -> Gathered:
+        self._left -= 1
+        if self._left == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return super().gather(indices, epoch=epoch)
+
+
+# A look reads the validation set several times: given and not given, in batches of 30 positions.
+@pytest.mark.parametrize("at", [1, 3, 13, 21])
+def test_a_run_stopped_in_the_middle_of_a_look_looks_again_when_it_goes_on(
+    tmp_path: Path, at: int
+) -> None:
+    chosen = settings(
+        validate_every=4, plateau_patience=1, micro_batch_tokens=30, early_stopping=50,
+    )  # fmt: skip
+    spec, store = small_spec(dropout=0.2), Sentences(60, seed=1)
+    train(spec, store, Sentences(12, seed=2), chosen, tmp_path / "whole", observer=Watcher())
+    stopped = train(
+        spec, store, Signalling(12, 2, at), chosen, tmp_path / "parts", observer=Watcher()
+    )
+    assert stopped.interrupted
+    if stopped.step:
+        assert all(line["step"] != stopped.step for line in validations(tmp_path / "parts"))
+    train(spec, store, Sentences(12, seed=2), chosen, tmp_path / "parts", observer=Watcher())
+    told = [
+        [(line["step"], line["loss"], line["rate_scale"], line["best"]) for line in validations(f)]
+        for f in (tmp_path / "whole", tmp_path / "parts")
+    ]
+    assert told[0] == told[1]
+    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+
+
+def test_a_step_of_many_parts_is_given_up_when_a_stop_is_wanted(tmp_path: Path) -> None:
+    chosen = settings(batch_tokens=400, micro_batch_tokens=20)
+    spec, val = small_spec(dropout=0.2), Sentences(12, seed=2)
+    train(spec, Sentences(60, 1), val, chosen, tmp_path / "whole", observer=Watcher())
+    # Batches are made ahead: the signal comes while the parts of the first step are learned.
+    stopped = train(
+        spec, Signalling(60, 1, 25), val, chosen, tmp_path / "parts", observer=Watcher()
+    )
+    assert stopped.interrupted
+    train(spec, Sentences(60, 1), val, chosen, tmp_path / "parts", observer=Watcher())
+    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+    assert same(trainer(tmp_path / "parts"), trainer(tmp_path / "whole"))
+
+
 def test_a_run_stopped_by_its_step_limit_goes_on_to_the_very_same_weights(tmp_path: Path) -> None:
     run(tmp_path / "whole", validate_every=4, plateau_patience=1)
     run(tmp_path / "parts", validate_every=4, plateau_patience=1, max_steps=7)
@@ -123,15 +176,18 @@ def test_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     assert kept[-1].name == f"step-{result.step:08d}"
 
 
+@pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.safetensors", "trainer.json"])
 def test_a_torn_checkpoint_is_passed_over_with_a_message(
-    tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, file: str, missing: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path / "whole", checkpoint_every=4)
     run(tmp_path / "torn", checkpoint_every=4, max_steps=10)
     last = sorted((tmp_path / "torn" / "checkpoints").iterdir())[-1]
     torn = last / file
     torn.write_bytes(torn.read_bytes()[:-10])
+    if missing:
+        torn.unlink()
     watcher = Watcher()
     run(tmp_path / "torn", watcher, checkpoint_every=4)
     assert watcher.steps[0].step == 9
