@@ -23,6 +23,7 @@ from matgen_materium.cells import (
     lattice_vectors,
     squared_shape,
 )
+from matgen_materium.equivalent_cells import equivalent_cells
 
 if TYPE_CHECKING:
     from matgen import Ordering
@@ -60,6 +61,11 @@ class Atoms(Representation):
     then ``fitted``, and part of the vocabulary."""
     origins: Literal["canonical", "random"] = "canonical"
     """``random``: each epoch moves a crystal's origin to another point of the grid."""
+    cells: Literal["canonical", "random"] = "canonical"
+    """``random``: each epoch draws one of the up to 48 cells with the same lattice tokens: axes of
+    equal length exchanged, axes turned round. Half of them show the mirror image, which has the
+    same energy; where that is another crystal (a tenth of the bundled set), its space group may be
+    the other one of an enantiomorphic pair."""
 
     @property
     def max_tokens(self) -> int:
@@ -161,15 +167,25 @@ class Atoms(Representation):
 
     @property
     def stochastic(self) -> bool:
-        """Whether each epoch shifts the origin."""
-        return self.origins == "random"
+        """Whether each epoch draws another cell or origin."""
+        return self.cells == "random" or self.origins == "random"
 
     def redescribed(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
-        """Return the crystal with its origin moved by whole points of the grid, if asked to."""
-        if self.origins == "canonical":
+        """Return the crystal in an equivalent cell, then with its origin moved, as asked for.
+
+        Both are exact: points of the grid become points of the grid, and the lattice keeps its
+        tokens, for the crystal is turned (or mirrored) and not its cell.
+        """
+        if not self.stochastic:
             return crystal
         n = self.bins.n_coordinate
-        points = self.bins.quantise_frac(crystal.frac) + rng.integers(n, size=3)
+        points = self.bins.quantise_frac(crystal.frac)
+        if self.cells == "random":
+            changes = equivalent_cells(crystal.lattice)
+            # The inverse of a change is another of them, so any may stand for it.
+            points = points @ changes[rng.integers(len(changes))]
+        if self.origins == "random":
+            points = points + rng.integers(n, size=3)
         frac = self.bins.frac(points % n)
         return Crystal(crystal.lattice, frac, crystal.numbers, crystal.oxidation)
 
