@@ -1,7 +1,7 @@
 """Whether ``matgen train --dry-run`` says how much memory training takes.
 
-For each preset and size of a part: the memory that ``--dry-run`` expects, and the most that the same
-command held while it took a few steps, as the operating system accounts for the finished process.
+For each preset and size of a part: the memory that ``--dry-run`` expects, and the most that the
+same command held while it took a few steps, as the operating system says of the finished process.
 CPU only; on CUDA the figure to compare with is ``memory_mb`` in metrics.jsonl.
 
 Run: ``python benchmarks/memory.py --quick``; the last line is JSON.

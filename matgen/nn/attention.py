@@ -120,8 +120,9 @@ def _by_length(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Packed, p: f
     parts = _runs(layout.offsets)
     sizes = [part.rows * part.length for part in parts]
     # Split, not sliced: the gradient of a slice is as long as the whole stream, for every run.
-    streams = (torch.split(x_THd, sizes) for x_THd in (q_THd, k_THd, v_THd))
-    attended = [_dense(*cut, part, p) for *cut, part in zip(*streams, parts, strict=True)]
+    qs, ks, vs = (torch.split(x_THd, sizes) for x_THd in (q_THd, k_THd, v_THd))
+    cuts = zip(qs, ks, vs, parts, strict=True)
+    attended = [_dense(q, k, v, part, p) for q, k, v, part in cuts]
     return torch.cat(attended) if attended else torch.zeros_like(q_THd)
 
 

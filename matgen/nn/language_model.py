@@ -7,6 +7,7 @@ cached step, D width, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +67,24 @@ class LanguageModel(nn.Module, ABC):
     """D."""
     value_head: nn.Module | None
     """A ``matgen.nn.value_head.ValueHead`` where the vocabulary has continuous tokens."""
+
+    @property
+    def vocabulary_axes(self) -> Mapping[str, int]:
+        """Name of each tensor of the state that has an entry per token, to the axis of the tokens.
+
+        ``{"embedding.weight": 0}``; those of ``ValueEmbedding`` and ``ValueHead`` are known. A run
+        that starts from a trained model finds its tokens by this. Without it the network can only
+        be taken over with the very same vocabulary.
+        """
+        return {}
+
+    @property
+    def position_axes(self) -> Mapping[str, int]:
+        """The same for tables of ``max_positions`` entries: slots of conditions, then tokens.
+
+        Without it a network with such a table cannot be taken over with another number of slots.
+        """
+        return {}
 
     @abstractmethod
     def embed(self, ids: Tensor, values: Tensor | None) -> Tensor:

@@ -7,9 +7,13 @@ Axes: T positions of a flat stream, B rows, n new positions, H heads, d width of
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
+from matgen.nn.elementwise import by_hand
 from matgen.nn.language_model import Dense, Layout
 
 
@@ -52,5 +56,31 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         rotation: What ``rotations`` gives for the (…) positions.
     """
     cos, sin = (part.to(x.dtype) for part in rotation)
+    if by_hand(x):
+        turned: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return turned
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class _Turn(Function):
+    """Written into place; the gradient is turned the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, cos, -sin), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    turned = x * torch.cat((cos, cos), dim=-1)
+    turned_first, turned_second = turned.chunk(2, dim=-1)
+    turned_first.addcmul_(second, sin, value=-1)
+    turned_second.addcmul_(first, sin)
+    return turned

@@ -7,14 +7,15 @@ d = D / H, F feed-forward width, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear, pad, silu
 
 from matgen.nn.attention import attention, cached_attention
+from matgen.nn.elementwise import RmsNorm, add_dropped, by_hand, dropped
 from matgen.nn.kv_cache import KVCache
 from matgen.nn.language_model import Cache, LanguageModel, Layout
 from matgen.nn.rope import positions, rotate, rotations
@@ -40,9 +41,9 @@ class LlamaNetwork(LanguageModel):
         self.width = settings.width
         n_vocabulary = len(vocabulary)
         self.embedding = nn.Embedding(n_vocabulary, settings.width)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = settings.dropout
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
-        self.norm = nn.RMSNorm(settings.width)
+        self.norm = RmsNorm(settings.width)
         self.value_embedding: ValueEmbedding | None = None
         self.value_head: ValueHead | None = None
         for name, parameter in self.named_parameters():
@@ -57,6 +58,11 @@ class LlamaNetwork(LanguageModel):
                 settings.width,
                 components=settings.value_components,
             )
+
+    @property
+    def vocabulary_axes(self) -> Mapping[str, int]:
+        """The embedding, which is the output, too."""
+        return {"embedding.weight": 0}
 
     def embed(self, ids: Tensor, values: Tensor | None) -> Tensor:
         """Return (…, D): the token's vector, plus its value's where it is continuous."""
@@ -74,7 +80,7 @@ class LlamaNetwork(LanguageModel):
         def attend(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor) -> Tensor:
             return attention(q_THd, k_THd, v_THd, layout, dropout_p=p, training=training)
 
-        x_TD = self.dropout(x_TD)
+        x_TD = dropped(x_TD, self.dropout if training else 0.0)
         for block in self.blocks:
             x_TD = block(x_TD, rotation, attend)
         return self._normalised(x_TD)
@@ -110,7 +116,12 @@ class LlamaNetwork(LanguageModel):
 
     def logits(self, h_D: Tensor) -> Tensor:
         """Return (…, V) float32 logits through the tied embedding."""
-        return linear(h_D, self.embedding.weight).float()
+        weight_VD = self.embedding.weight
+        n = weight_VD.shape[0]
+        if self.training:
+            # Products whose sides are multiples of 8 are the fast ones, on CPUs and GPUs.
+            weight_VD = pad(weight_VD, (0, 0, 0, -n % 8))
+        return linear(h_D, weight_VD)[..., :n].float()
 
     def _normalised(self, x_D: Tensor) -> Tensor:
         h_D: Tensor = self.norm(x_D)
@@ -124,32 +135,44 @@ class LlamaNetwork(LanguageModel):
 class Block(nn.Module):
     """Attention, then the feed-forward part; each reads a normed copy and adds to the stream.
 
-    Queries, keys and values come from one product, gate and up of SwiGLU from another: on a CPU
-    one wide product is faster than several narrow ones.
+    Queries, keys and values have one weight, gate and up of SwiGLU another: in sampling one wide
+    product is faster than several narrow ones.
     """
 
     def __init__(self, settings: Llama) -> None:
         super().__init__()
         width = settings.width
         self.heads = settings.heads
-        self.norm_attention = nn.RMSNorm(width)
+        self.norm_attention = RmsNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.attention_out = nn.Linear(width, width, bias=False)
-        self.norm_ffn = nn.RMSNorm(width)
+        self.norm_ffn = RmsNorm(width)
         self.gate_up = nn.Linear(width, 2 * settings.ffn_width, bias=False)
         self.ffn_out = nn.Linear(settings.ffn_width, width, bias=False)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = settings.dropout
 
     def forward(self, x_D: Tensor, rotation: Rotation, attend: Attend) -> Tensor:
         """Return (…, D): the stream after this block."""
-        qkv = self.qkv(self.norm_attention(x_D)).unflatten(-1, (3 * self.heads, -1))
-        qk, v_Hd = qkv.split((2 * self.heads, self.heads), dim=-2)
-        q_Hd, k_Hd = rotate(qk, rotation).chunk(2, dim=-2)
-        attended_D = attend(q_Hd, k_Hd, v_Hd).flatten(-2)
-        x_D = x_D + self.dropout(self.attention_out(attended_D))
-        gate_F, up_F = self.gate_up(self.norm_ffn(x_D)).chunk(2, dim=-1)
-        fed_D: Tensor = self.dropout(self.ffn_out(silu(gate_F) * up_F))
-        return x_D + fed_D
+        q_D, k_D, v_D = _products(self.norm_attention(x_D), self.qkv, 3)
+        shape = (*x_D.shape[:-1], self.heads, -1)
+        q_Hd, k_Hd, v_Hd = (y_D.reshape(shape) for y_D in (q_D, k_D, v_D))
+        attended_D = attend(rotate(q_Hd, rotation), rotate(k_Hd, rotation), v_Hd).flatten(-2)
+        p = self.dropout if self.training else 0.0
+        x_D = add_dropped(x_D, self.attention_out(attended_D), p)
+        gate_F, up_F = _products(self.norm_ffn(x_D), self.gate_up, 2)
+        return add_dropped(x_D, self.ffn_out(silu(gate_F) * up_F), p)
+
+
+def _products(x_D: Tensor, layer: nn.Linear, n: int) -> tuple[Tensor, ...]:
+    """Return the n equal parts of what a layer gives.
+
+    One wide product, cut; but a product for each where gradients are written by hand: putting the
+    gradients of the cuts together would copy more than is gained.
+    """
+    if by_hand(x_D):
+        return tuple(linear(x_D, part) for part in layer.weight.chunk(n))
+    parts: tuple[Tensor, ...] = layer(x_D).chunk(n, dim=-1)
+    return parts
 
 
 def _initialise(name: str, parameter: nn.Parameter, layers: int) -> None:

@@ -30,7 +30,8 @@ def begin(start: Start, folder: Path) -> Process:
     return start(
         "train", "--dataset", "textbook", "--preset", "tiny", "--ordering", "random",
         "--set", "ordering.redraw=epoch", "--cond", "density", "--cond", "materium:n_sites",
-        "--batch-tokens", 120, "--max-steps", STEPS, "--epochs", 1000, "--set", "training.log_every=1",
+        "--batch-tokens", 120, "--max-steps", STEPS, "--epochs", 1000,
+        "--set", "training.log_every=1",
         "--set", "training.checkpoint_every=6", "--set", "training.validate_every=50",
         "--device", "cpu", "--out", folder,
     )  # fmt: skip
