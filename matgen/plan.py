@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from matgen.base_run import BaseRun, changed
 from matgen.data.imported_folder import DESCRIPTION
 from matgen.errors import BadFile, BadOptions, UnknownName
 from matgen.model_spec import ModelSpec
@@ -39,13 +40,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 C = TypeVar("C")
+R = TypeVar("R", Representation, Ordering)
 
 
 class TrainConfig(BaseModel):
     """A training run as a person writes it: flags, or the keys of ``--config run.toml``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    from_: str | None = Field(default=None, alias="from")
+    """The run whose weights it starts from: a run directory, or ``default``, the shipped model.
+    What is not named comes from it, and its conditions stay."""
     dataset: str | None = None
     representation: str | None = None
     ordering: str | None = None
@@ -75,18 +80,27 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise BadOptions(
-                f"{path}: {where}: {first['msg'].lower()} (keys: {', '.join(cls.model_fields)})"
-            ) from None
+            keys = ", ".join(field.alias or name for name, field in cls.model_fields.items())
+            raise BadOptions(f"{path}: {where}: {first['msg'].lower()} (keys: {keys})") from None
 
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """A training run as objects; the spec's conditions are fitted when the data is prepared."""
+    """A training run as objects; the spec's conditions are fitted when the data is prepared.
+
+    Attributes:
+        base: The run whose weights it starts from.
+        optional: Labels of conditions whose column the dataset may lack: those of ``base`` that
+            nobody asked for.
+        fits_batch: Batches are to be as large as the memory allows, whatever the settings say.
+    """
 
     spec: ModelSpec
     dataset: DatasetSource
     settings: TrainingSettings
+    base: BaseRun | None = None
+    optional: frozenset[str] = frozenset()
+    fits_batch: bool = False
 
 
 def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> TrainPlan:
@@ -100,31 +114,90 @@ def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> Tra
     """
     settings = _Settings(config.settings)
     columns = [_column(text) for text in config.columns]
-    dataset = _dataset(catalog, config.dataset, settings.take("dataset"), columns)
-    preset = config.preset or catalog.choices.default("preset_gpu" if gpu else "preset_cpu")
-    backbone_name = catalog.resolve(
-        "backbone", config.backbone or catalog.choices.default("backbone")
-    )
-    sizes = _preset(catalog, preset, backbone_name, asked=config.preset is not None)
-    spec = ModelSpec(
-        representation=_build(
-            catalog, Representation, "representation", config.representation, settings
-        ),
-        ordering=_build(catalog, Ordering, "ordering", config.ordering, settings),
-        backbone=_build(catalog, Backbone, "backbone", backbone_name, settings, sizes),
-        conditions=_conditions(config, catalog, dataset, settings),
-    )
+    base = None if config.from_ is None else BaseRun.load(config.from_, catalog)
+    if base is not None and config.dataset is None:
+        dataset = base.dataset(catalog, settings.take("dataset"), columns)
+    else:
+        dataset = _dataset(catalog, config.dataset, settings.take("dataset"), columns)
+    if base is None:
+        spec = _spec(config, catalog, dataset, settings, gpu=gpu)
+        asked = spec.conditions
+    else:
+        spec, asked = _spec_over(base, config, catalog, dataset, settings)
+    named = frozenset(condition.label for condition in asked)
     if config.conditions is not None:
-        dataset = dataset.for_conditions(frozenset(c.label for c in spec.conditions))
+        dataset = dataset.for_conditions(named)
     training = {**config.training, **settings.take("training")}
     settings.refuse_rest("dataset, representation, ordering, backbone, condition.NAME or training")
+    fits_batch = training.get("batch_tokens") == "auto"
+    if fits_batch:
+        del training["batch_tokens"]
     try:
-        return TrainPlan(spec, dataset, TrainingSettings.model_validate(training))
+        return TrainPlan(
+            spec,
+            dataset,
+            TrainingSettings.model_validate(training),
+            base,
+            frozenset(condition.label for condition in spec.conditions) - named,
+            fits_batch,
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
         known = ", ".join(TrainingSettings.model_fields)
         raise BadOptions(f"training.{where}: {first['msg'].lower()} (settings: {known})") from None
+
+
+def _spec(
+    config: TrainConfig,
+    catalog: Catalog,
+    dataset: DatasetSource,
+    settings: _Settings,
+    *,
+    gpu: bool,
+) -> ModelSpec:
+    """Return the model of a run that starts from nothing."""
+    preset = config.preset or catalog.choices.default("preset_gpu" if gpu else "preset_cpu")
+    backbone = catalog.resolve("backbone", config.backbone or catalog.choices.default("backbone"))
+    sizes = _preset(catalog, preset, backbone, asked=config.preset is not None)
+    return ModelSpec(
+        representation=_build(
+            catalog, Representation, "representation", config.representation, settings
+        ),
+        ordering=_build(catalog, Ordering, "ordering", config.ordering, settings),
+        backbone=_build(catalog, Backbone, "backbone", backbone, settings, sizes),
+        conditions=_conditions(config, catalog, dataset, settings),
+    )
+
+
+def _spec_over(
+    base: BaseRun,
+    config: TrainConfig,
+    catalog: Catalog,
+    dataset: DatasetSource,
+    settings: _Settings,
+) -> tuple[ModelSpec, tuple[Condition, ...]]:
+    """Return the model of a run that starts from another, and the conditions asked for by name.
+
+    A component that is not named, or named as it was, has the settings that it had.
+    """
+    had = base.run.spec
+    sizes: Mapping[str, Any] = {}  # settings
+    if config.preset is not None:
+        use = catalog.qualified_name(had.backbone)
+        sizes = _preset(catalog, config.preset, use, asked=True)
+    kept = {c.label: settings.take(f"condition.{c.label}") for c in had.conditions}
+    more = config.model_copy(update={"conditions": config.conditions or ()})
+    asked = _conditions(more, catalog, dataset, settings)
+    spec = ModelSpec(
+        representation=_over(
+            catalog, "representation", had.representation, config.representation, settings
+        ),
+        ordering=_over(catalog, "ordering", had.ordering, config.ordering, settings),
+        backbone=base.backbone(catalog, config.backbone, {**sizes, **settings.take("backbone")}),
+        conditions=base.conditions(catalog, kept, asked),
+    )
+    return spec, asked
 
 
 def resolve_dataset(catalog: Catalog, name: str, settings: Sequence[str] = ()) -> DatasetSource:
@@ -194,7 +267,11 @@ def parse_requests(
 
 
 def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> list[str]:
-    """Return one sentence per numeric value that lies outside what the model was trained on."""
+    """Return one sentence per condition, or value of one, that the model was not trained on."""
+    known = run.info["data"]["train"].get("known", {})
+    unseen = dict.fromkeys(label for request in grid for label in request if known.get(label) == 0)
+    base = run.info.get("from")
+    learned = f"what it learned of it is from {base['run']}" if base else "it has not learned it"
     told: dict[tuple[str, float], str] = {}
     for request in grid:
         for label, value in request.items():
@@ -205,7 +282,10 @@ def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> l
                 f"{label}={value:g} is outside the training data ({low:g} to {high:g}); "
                 "expect crystals near the edge of that range at best"
             )
-    return list(told.values())
+    return [
+        *(f"no crystal that the model was trained on has a known {c}; {learned}" for c in unseen),
+        *told.values(),
+    ]
 
 
 def resolve_sampler(
@@ -365,6 +445,13 @@ def _build(
     component = catalog.build(role, chosen, merged)
     assert isinstance(component, kind)
     return component
+
+
+def _over(catalog: Catalog, role: str, had: R, name: str | None, settings: _Settings) -> R:
+    """Return the component of the run that is started from, unless another is named."""
+    if name is None or catalog.resolve(role, name) == catalog.qualified_name(had):
+        return changed(catalog, had, settings.take(role))
+    return cast("R", catalog.build(role, name, settings.take(role)))
 
 
 def _dataset(

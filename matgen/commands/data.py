@@ -38,6 +38,10 @@ def prepare(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder to hold the stores of both splits.")],
     dataset: Annotated[str | None, typer.Option(help="Registered dataset, or a file.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="For training that starts from this run."),
+    ] = None,
     representation: Annotated[str | None, typer.Option(help="How crystals become tokens.")] = None,
     ordering: Annotated[str | None, typer.Option(help="Order of the sites.")] = None,
     cond: Annotated[
@@ -63,6 +67,7 @@ def prepare(
 
     catalog = catalog_of(ctx)
     config = TrainConfig(
+        from_=from_,
         dataset=dataset,
         representation=representation,
         ordering=ordering,

@@ -13,6 +13,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run directory; runs/<time>-<ordering> if left out.")
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Start from the best weights of this run (default: the shipped model); --cond "
+            "adds to its conditions.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="A registered dataset, or a file or folder of crystals.")
     ] = None,
@@ -38,7 +47,9 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop, saved, after this many minutes.")
     ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per step.")] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option(help="Tokens per step, or auto: what fits into memory.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Of AdamW.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
@@ -60,28 +71,30 @@ def train(
     ] = False,
     json_out: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     world_size: Annotated[int, typer.Option(envvar="WORLD_SIZE", hidden=True)] = 1,
+    rank: Annotated[int, typer.Option(envvar="RANK", hidden=True)] = 0,
+    local_rank: Annotated[int, typer.Option(envvar="LOCAL_RANK", hidden=True)] = 0,
 ) -> None:
     """Train a model. Ctrl-C saves; `--resume RUN` goes on bit for bit.
 
     Examples: `matgen train --ordering high`  ·
     `matgen train --preset tiny --max-minutes 10 --out runs/first`  ·
     `matgen train --dataset mine.extxyz --cond density --cond-column dielectric:1`  ·
-    `matgen train --resume runs/first`
+    `matgen train --from default --dataset mine.extxyz --cond-column dielectric:1`  ·
+    `matgen train --resume runs/first`  ·
+    `torchrun --nproc-per-node 4 cli.py train --out runs/four`
     """
     from matgen.commands.console import catalog_of, log_to_stderr
+    from matgen.commands.launch import Launch
     from matgen.commands.training import TrainFlags, resume_training, start_training
     from matgen.errors import BadOptions
 
-    if world_size > 1:
-        raise BadOptions(
-            f"torchrun started {world_size} processes, and training on several devices is not "
-            "there yet; start one (torchrun --nproc-per-node 1, or matgen train)"
-        )
+    launch = Launch(rank, local_rank, world_size)
     log_to_stderr()
     catalog = catalog_of(ctx)
     if resume is not None:
         fixed = {
             "--out": out,
+            "--from": from_,
             "--dataset": dataset,
             "--representation": representation,
             "--ordering": ordering,
@@ -94,24 +107,27 @@ def train(
             "--seed": seed,
             "--stores": stores,
             "--config": config,
-            "--set": set_,
             "--dry-run": dry_run or None,
         }
         if given := [flag for flag, value in fixed.items() if value is not None]:
             raise BadOptions(
                 f"--resume goes on with what {resume} was started with, so {', '.join(given)} "
-                "cannot be given; --epochs, --max-steps, --max-minutes and --device can"
+                "cannot be given; --epochs, --max-steps, --max-minutes and --device can, and --set "
+                "training.… of what changes no result"
             )
         resume_training(
             resume,
             catalog,
             changes={"epochs": epochs, "max_steps": max_steps, "max_minutes": max_minutes},
+            settings=tuple(set_ or ()),
             device=device,
+            launch=launch,
             json_out=json_out,
         )
         return
     flags = TrainFlags(
         names={
+            "from_": from_,
             "dataset": dataset,
             "representation": representation,
             "ordering": ordering,
@@ -137,6 +153,7 @@ def train(
         config=config,
         stores=stores,
         device=device,
+        launch=launch,
         dry_run=dry_run,
         json_out=json_out,
     )

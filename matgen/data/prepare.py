@@ -88,6 +88,8 @@ def _check_units(plan: PreparePlan) -> None:
     for condition in plan.conditions:
         if condition.reads is None:
             continue
+        if condition.reads not in units and condition.label in plan.optional:
+            continue
         if condition.reads not in units:
             raise BadOptions(
                 f"condition {condition.label!r} reads the column {condition.reads!r}, which "
@@ -111,7 +113,7 @@ def _check_sources(condition: Condition, column: str, dataset: DatasetSource) ->
     if unknown := [name for name in condition.sources if name not in names]:
         raise BadOptions(
             f"condition {condition.label!r} names the source {unknown[0]!r}; dataset "
-            f"{dataset.name!r} has {column!r} from {listed}"
+            f"{dataset.name!r} has {column!r} from {listed}: {how}"
         )
     if len(offered) > 1 and not condition.sources:
         raise BadOptions(

@@ -28,6 +28,8 @@ class PreparePlan:
         conditions: Whose features to compute. Those of ``train`` are fitted to it; other splits
             take them as they are, that is, as fitted to ``train``.
         seed: Selects the permutations of a random ordering.
+        optional: Labels of conditions whose column the dataset may lack, all their values being
+            unknown then; the store is the same whether it is said or not.
     """
 
     dataset: DatasetSource
@@ -36,6 +38,7 @@ class PreparePlan:
     ordering: Ordering
     conditions: tuple[Condition, ...]
     seed: int = 0
+    optional: frozenset[str] = frozenset()
 
     @cached_property
     def id_dtype(self) -> np.dtype[Any]:

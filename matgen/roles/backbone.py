@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from matgen.roles.component import Component
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 class Backbone(Component):
     """Sizes and choices of a network; builds it."""
+
+    free_to_change: ClassVar[frozenset[str]] = frozenset()
+    """Settings that a run which starts from trained weights may choose anew: those that change
+    neither the weights' shapes nor what the network computes once trained (dropout)."""
 
     @abstractmethod
     def build(self, vocabulary: Vocabulary, max_positions: int) -> LanguageModel:

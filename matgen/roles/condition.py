@@ -113,6 +113,9 @@ class Condition(Component):
     def fitted(self, values: Iterable[PropertyValue]) -> Condition:
         """Return this condition with settings that depend on the training values filled in.
 
+        Settings that were given or filled in before stay as they are: what a model has learned
+        keeps its meaning when the model learns on from other data.
+
         Args:
             values: All that are known, once through: there may be millions.
         """

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matgen.errors import CrystalError
+from matgen.atomic import read_json
+from matgen.errors import BadFile, CrystalError, NewerFormat
 from matgen.records import Crystal, PropertyValue, Tokens
 from matgen.roles.component import Component
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 GrammarState: TypeAlias = "dict[str, Tensor]"
 """Named tensors with rows first. The engine may index, concatenate and scatter rows of any state,
 so a state holds everything about its row and nothing else."""
+
+VOCABULARY_FORMAT: Final = 1
+"""Version of vocabulary.json's layout."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Vocabulary:
     def to_json(self) -> dict[str, object]:
         """Return what ``vocabulary.json`` holds."""
         return {
-            "format": 1,
+            "format": VOCABULARY_FORMAT,
             "names": list(self.names),
             "kinds": list(self.kinds),
             "start": self.start,
@@ -70,6 +75,43 @@ class Vocabulary:
                 for name, lowest, step, n in self.scales
             },
         }
+
+    @classmethod
+    def read(cls, path: Path) -> Vocabulary:
+        """Read a vocabulary.json.
+
+        Raises:
+            BadFile: missing, or damaged.
+            NewerFormat: written by a newer matgen.
+        """
+        saved: dict[str, Any] = read_json(path)  # JSON values
+        written = saved.get("format")
+        if isinstance(written, int) and written > VOCABULARY_FORMAT:
+            raise NewerFormat(
+                f"{path} was written by a newer matgen (format {written}; this installation reads "
+                f"up to {VOCABULARY_FORMAT}): pip install --upgrade matgen"
+            )
+        try:
+            vocabulary = cls(
+                names=tuple(map(str, saved["names"])),
+                kinds=tuple(map(str, saved["kinds"])),
+                start=int(saved["start"]),
+                end=int(saved["end"]),
+                continuous=tuple(map(int, saved["continuous"])),
+                # Written before there were scales, a file lacks them.
+                scales=tuple(
+                    (name, float(scale["lowest"]), float(scale["step"]), int(scale["n"]))
+                    for name, scale in saved.get("scales", {}).items()
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadFile(f"{path} is damaged ({error!r})") from None
+        n = len(vocabulary)
+        ids = (vocabulary.start, vocabulary.end, *vocabulary.continuous)
+        whole = len(vocabulary.ids) == len(vocabulary.kinds) == n
+        if not whole or not all(0 <= token < n for token in ids):
+            raise BadFile(f"{path} is damaged: its tokens, kinds and ids do not fit together")
+        return vocabulary
 
 
 class Grammar(ABC):

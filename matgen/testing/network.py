@@ -6,6 +6,7 @@ Axes: B rows, T positions of a stream, L tokens of a row, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,7 +42,7 @@ def check_condition(
 
     Nonsense is refused with ``BadOptions``; a value gives ``feature_size`` finite numbers, the same
     every time; the encoder maps them to finite (B, width); what ``achieved`` gives can be written,
-    parsed back and is no error against itself.
+    parsed back and is no error against itself; what is fitted is not fitted again.
 
     Args:
         condition: What to check.
@@ -77,6 +78,8 @@ def check_condition(
     if n_achieved and not n_back:
         raise broken(condition, "some achieved value can be asked for")
     condition = condition.fitted(values)
+    if (again := condition.fitted(values[:1])) != condition:
+        raise broken(condition, "what is fitted is not fitted again", again)
     features = [_features(condition, value) for value in values]
     width = 16
     with torch.random.fork_rng(devices=[]):
@@ -99,7 +102,8 @@ def check_backbone(backbone: Backbone, *, max_positions: int = 24) -> None:
     A later token never changes an earlier position; packed, dense and single sequences agree, and
     so do cached steps of any lengths, after taking, putting and rewinding rows; weights are drawn
     from torch's generator; logits are float32; there is a value head if and only if a token is
-    continuous.
+    continuous; a network that declares which tensors have an entry per token, or per position,
+    declares all of them.
 
     Raises:
         ContractBroken: a law does not hold.
@@ -117,6 +121,7 @@ def check_backbone(backbone: Backbone, *, max_positions: int = 24) -> None:
         with torch.inference_mode():
             _check_hidden(backbone, model, vocabulary, max_positions)
             _check_steps(backbone, model, vocabulary, max_positions)
+    _check_axes(backbone, vocabulary, max_positions)
 
 
 def check_decoder(
@@ -280,6 +285,27 @@ def _check_hidden(
         raise broken(backbone, "what comes earlier has a say")
 
 
+def _check_axes(backbone: Backbone, vocabulary: Vocabulary, longest: int) -> None:
+    two_more = replace(
+        vocabulary, names=(*vocabulary.names, "u0", "u1"), kinds=(*vocabulary.kinds, "any", "any")
+    )
+    model = _built(backbone, vocabulary, longest)
+    for what, declared, grown in (
+        ("token", model.vocabulary_axes, _built(backbone, two_more, longest)),
+        ("position", model.position_axes, _built(backbone, vocabulary, longest + 2)),
+    ):
+        law = f"axes with an entry per {what} are declared, all or none"
+        state, larger = model.state_dict(), grown.state_dict()
+        grows = {
+            name: axis
+            for name in state
+            for axis, n in enumerate(state[name].shape)
+            if n != larger[name].shape[axis]
+        }
+        if declared and declared != grows:
+            raise broken(backbone, law, grows)
+
+
 def _check_steps(
     backbone: Backbone, model: LanguageModel, vocabulary: Vocabulary, longest: int
 ) -> None:
@@ -337,8 +363,6 @@ def _same(component: object, law: str, one: Tensor, other: Tensor) -> None:
 
 
 def _request(request: Request, prompt: Tokens) -> Request:
-    from dataclasses import replace
-
     return replace(request, prompt=prompt)
 
 

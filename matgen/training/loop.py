@@ -169,7 +169,9 @@ class _Run:
             self._restore(checkpoint)
             log.info("going on from %s", checkpoint.path)
         self._metrics = MetricsLog(
-            folder / "metrics.jsonl", after_step=state.step, writes=ranks.is_first
+            folder / "metrics.jsonl",
+            after_step=-1 if checkpoint is None else state.step,
+            writes=ranks.is_first,
         )
         self._looks = Looks(
             self._model,

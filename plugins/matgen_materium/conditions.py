@@ -214,8 +214,11 @@ class Column(ScalarCondition):
 
     def fitted(self, values: Iterable[PropertyValue]) -> Column:
         """Return the condition with mean and standard deviation of the training values."""
+        missing = {"centre", "scale"} - self.model_fields_set
+        if not missing:
+            return self
         numbers = np.fromiter((float(value) for value in values), dtype=np.float64)
         if not len(numbers):
             raise BadOptions(f"no training row has a value for {self.title!r}")
-        scale = float(numbers.std()) or 1.0
-        return self.model_copy(update={"centre": float(numbers.mean()), "scale": scale})
+        measured = {"centre": float(numbers.mean()), "scale": float(numbers.std()) or 1.0}
+        return self.model_copy(update={name: measured[name] for name in missing})

@@ -21,6 +21,7 @@ class Llama(Backbone):
 
     name = "llama"
     cites = ("Materium, arXiv:2512.07486", "Touvron et al., LLaMA, arXiv:2302.13971")
+    free_to_change = frozenset({"dropout", "attention_dropout"})
 
     layers: int = Field(default=12, ge=1)
     """Blocks."""

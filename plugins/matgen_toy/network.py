@@ -6,6 +6,7 @@ d = D / H, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -46,6 +47,16 @@ class OneBlockNetwork(LanguageModel):
             self.value_head = ValueHead(
                 vocabulary.continuous, n_tokens, width, components=settings.components
             )
+
+    @property
+    def vocabulary_axes(self) -> Mapping[str, int]:
+        """Embedding and output."""
+        return {"token.weight": 0, "out.weight": 0, "out.bias": 0}
+
+    @property
+    def position_axes(self) -> Mapping[str, int]:
+        """The learned positions."""
+        return {"place.weight": 0}
 
     def embed(self, ids: Tensor, values: Tensor | None) -> Tensor:
         """Return (…, D): the token's vector, plus its value's where it is continuous."""

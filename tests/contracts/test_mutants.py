@@ -153,9 +153,17 @@ class NeverRight(Spacing):
         return 1.0
 
 
+class FitsAgain(Spacing):
+    mean: float = 0.0
+
+    def fitted(self, values: Iterable[Any]) -> Spacing:
+        return FitsAgain(mean=float(np.mean(list(values))))
+
+
 @pytest.mark.parametrize(
     ("mutant", "law"),
     [
+        (FitsAgain(), "not fitted again"),
         (TakesAnything(), "nonsense is refused"),
         (LeaksValueError(), "BadOptions and nothing else"),
         (LogOfZero(), "finite"),
@@ -530,9 +538,23 @@ class OwnWeights(OneBlockNetwork):
         )
 
 
+class ForgetsItsOutput(OneBlockNetwork):
+    @property
+    def vocabulary_axes(self) -> dict[str, int]:
+        return {"token.weight": 0}
+
+
+class ForgetsItsSlots(OneBlockNetwork):
+    @property
+    def position_axes(self) -> dict[str, int]:
+        return {"place.weight": 1}
+
+
 @pytest.mark.parametrize(
     ("network", "law"),
     [
+        (ForgetsItsOutput, "entry per token are declared"),
+        (ForgetsItsSlots, "entry per position are declared"),
         (SeesTheFuture, "packed|dense|later position"),
         (SeesNothing, "has a say"),
         (MixesRows, "packed sequences"),

@@ -250,6 +250,44 @@ def test_a_store_built_again_from_its_fitted_conditions_is_the_same_one(tmp_path
     assert contents(again.path) == contents(asked.path)
 
 
+def test_a_condition_fitted_to_other_data_keeps_what_it_was_fitted_to(tmp_path: Path) -> None:
+    soft = built(tmp_path / "soft", conditions=(HARDNESS,))
+    hard = built(
+        tmp_path / "hard", dataset=Salts(hardness=20.0), conditions=(*soft.conditions, Density())
+    )
+    assert hard.conditions[0] == soft.conditions[0]
+    first = hard.features("hardness", np.array([0]))
+    np.testing.assert_allclose(first, [[(20.0 - 3.5) / np.sqrt(1.25)]], rtol=1e-6)  # float32
+
+
+def test_of_two_settings_the_one_that_was_given_is_not_measured(tmp_path: Path) -> None:
+    given = Column(title="hardness", measure="GPa", centre=7.0)
+    [condition] = built(tmp_path, conditions=(given,)).conditions
+    assert isinstance(condition, Column)
+    assert condition.centre == 7.0
+    assert condition.scale == pytest.approx(np.sqrt(1.25))
+
+
+def test_an_optional_condition_without_its_column_has_no_values(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"dataset": Textbook(), "representation": Cubic()}
+    asked["conditions"] = (BandGap(), Density())
+    store = built(tmp_path, **asked, optional=frozenset({"band_gap"}))
+    assert store.index["known"] == {"band_gap": 0, "density": 14}
+    assert np.isnan(store.features("band_gap", np.arange(14))).all()
+    with pytest.raises(BadOptions, match="'band_gap', which dataset 'textbook' does not have"):
+        built(tmp_path / "other", **asked, optional=frozenset({"density"}))
+
+
+def test_an_optional_condition_in_another_unit_is_refused_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(BadOptions, match=r"'hardness' is in 'GPa', the dataset gives .* 'kbar'"):
+        built(
+            tmp_path,
+            dataset=Salts(hardness_unit="kbar"),
+            conditions=(HARDNESS,),
+            optional=frozenset({"hardness"}),
+        )
+
+
 def test_a_value_that_is_not_a_number_counts_as_unknown(tmp_path: Path) -> None:
     absent, nan = (
         built(tmp_path, dataset=Salts(unknown_as_nan=as_nan), conditions=(HARDNESS,))
