@@ -86,7 +86,8 @@ class _RmsNorm(Function):
         eps = torch.finfo(x_TD.dtype).eps
         scale_T1 = (norm_T1.square() / x_TD.shape[-1] + eps).rsqrt()
         ctx.save_for_backward(x_TD, weight_D, scale_T1)
-        return (x_TD * scale_T1).mul_(weight_D)
+        normed_TD: Tensor = (x_TD * scale_T1).mul_(weight_D)
+        return normed_TD
 
     @staticmethod
     def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, Tensor]:
