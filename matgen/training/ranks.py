@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from matgen.errors import BadOptions
+
 LONGEST_WAIT: Final = timedelta(hours=6)
 """How long ranks wait for each other; the first may have a large dataset to prepare."""
 
@@ -94,6 +96,9 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Ranks]:
 
     The launcher (torchrun, or SLURM with its variables set) says where the first one listens, in
     MASTER_ADDR and MASTER_PORT.
+
+    Raises:
+        BadOptions: nobody said where.
     """
     if size == 1:
         yield Ranks()
@@ -101,12 +106,19 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Ranks]:
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(device)
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        rank=rank,
-        world_size=size,
-        timeout=LONGEST_WAIT,
-    )
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            rank=rank,
+            world_size=size,
+            timeout=LONGEST_WAIT,
+        )
+    except ValueError as error:
+        told = " ".join(str(error).split())
+        raise BadOptions(
+            f"WORLD_SIZE says that {size} processes train together, and they cannot meet ({told}); "
+            "start them with torchrun"
+        ) from None
     try:
         yield Ranks(rank, size)
     finally:
