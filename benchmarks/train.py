@@ -310,7 +310,8 @@ def settings_for(chosen: argparse.Namespace, **changes: object) -> TrainingSetti
         {
             "device": chosen.device,
             "precision": chosen.precision,
-            "batch_tokens": chosen.batch_tokens or (65_536 if cuda else 4096),
+            "batch_tokens": chosen.batch_tokens
+            or (65_536 if cuda else 2048 if chosen.quick else 4096),
             **changes,
         }
     )
