@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 from matgen.errors import BadOptions, CrystalError
+from matgen.generation.constraints import bound
 from matgen.generation.decoder import Request
 from matgen.generation.grammar import Intersection
 from matgen.generation.streams import Streams
@@ -94,7 +95,7 @@ def generate(plan: SamplePlan, *, observer: SampleObserver | None = None) -> Ite
     representation = plan.model.spec.representation
     grammar = Intersection(
         representation.grammar(),
-        [constraint.bind(representation) for constraint in plan.constraints],
+        bound(plan.constraints, representation),
         continuous=representation.vocabulary().continuous,
     )
     drafts = plan.sampler.draw(

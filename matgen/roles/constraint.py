@@ -5,21 +5,50 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from matgen.errors import BadOptions
 from matgen.roles.component import Component
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from matgen.roles.representation import Grammar, Representation
 
 
 class Constraint(Component):
     """A rule such as an exact formula, allowed elements, or charge neutrality."""
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the rule that a person wrote, as in ``--constraint NAME=TEXT``.
+
+        A rule that takes no text, unless overridden; ``text`` is then empty.
+
+        Raises:
+            BadOptions: not what this rule reads; says what is.
+        """
+        if text:
+            raise BadOptions(f"constraint {cls.name} takes no value; got {text!r}")
+        return cls()
+
     @abstractmethod
     def bind(self, representation: Representation) -> Grammar:
         """Return the rule as a grammar over this representation's tokens.
 
         It is intersected with the representation's own, so it may allow more than the language.
+        A row in which no token is left is started again by the sampler, a bounded number of times.
 
         Raises:
             BadOptions: the rule means nothing for this representation, or can never be met.
         """
+
+    def join(self, other: Constraint) -> Constraint | None:
+        """Return one rule that says what both say, or None where they stay apart.
+
+        Two rules that can be met singly may have no common sentence, or one that only a look ahead
+        for both together finds: exact formula and charge neutrality.
+
+        Raises:
+            BadOptions: the two contradict each other.
+        """
+        del other
+        return None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.atomic import read_json
-from matgen.errors import BadFile, CrystalError, NewerFormat
+from matgen.errors import BadFile, BadOptions, CrystalError, NewerFormat
 from matgen.records import Crystal, PropertyValue, Tokens
 from matgen.roles.component import Component
 
@@ -112,6 +112,23 @@ class Vocabulary:
         if not whole or not all(0 <= token < n for token in ids):
             raise BadFile(f"{path} is damaged: its tokens, kinds and ids do not fit together")
         return vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class SpeciesTokens:
+    """How a representation writes what a crystal is made of: one species token per site.
+
+    Attributes:
+        numbers_V: (V,) int64 atomic number of each token, 0 where it is no species.
+        states_V: (V,) int64 oxidation state of each species token, 0 elsewhere.
+        stop: Id of the token that ends the sites. It stands where the next species could.
+        max_sites: Most sites in a cell.
+    """
+
+    numbers_V: NDArray[np.int64]
+    states_V: NDArray[np.int64]
+    stop: int
+    max_sites: int
 
 
 class Grammar(ABC):
@@ -268,6 +285,17 @@ class Representation(Component):
             except CrystalError as error:
                 decoded.append(error)
         return decoded
+
+    def species_tokens(self) -> SpeciesTokens:
+        """Return how sites say their species, for rules on what a crystal is made of.
+
+        Raises:
+            BadOptions: this representation says it in another way.
+        """
+        raise BadOptions(
+            f"rules on elements and formulas cannot read the representation {self.name!r}: it does "
+            "not write one species token per site"
+        )
 
     @property
     def prompted(self) -> tuple[str, ...]:

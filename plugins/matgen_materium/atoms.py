@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from matgen import Crystal, Representation, Tokens, Vocabulary, elements
 from matgen.errors import BadOptions, CrystalError, Undecodable
+from matgen.roles.representation import SpeciesTokens
 from matgen_materium import atoms_batch
 from matgen_materium.bins import Bins, named_bins
 from matgen_materium.cells import (
@@ -132,6 +133,26 @@ class Atoms(Representation):
         numbers, states = self.species_pairs.T
         table[numbers, states + _WIDEST_STATE] = self.first_species + np.arange(len(numbers))
         return table
+
+    @property
+    def stop(self) -> int:
+        """Id of the token that ends the sites."""
+        return EOS if self.lattice == "first" else LATTICE
+
+    def species_tokens(self) -> SpeciesTokens:
+        """Return the elements and states of the species tokens.
+
+        Raises:
+            BadOptions: coordinates come before the species, which is then no longer free.
+        """
+        if self.inner == "coordinates_first":
+            raise BadOptions(
+                "rules on elements and formulas need a model that writes the species of a site "
+                "before its coordinates (representation.inner=species_first)"
+            )
+        pairs_V2 = np.zeros((len(self._vocabulary), 2), dtype=np.int64)
+        pairs_V2[self.first_species : self.first_bin] = self.species_pairs
+        return SpeciesTokens(pairs_V2[:, 0], pairs_V2[:, 1], self.stop, self.max_sites)
 
     def grammar(self) -> AtomsGrammar:
         """Return the language as a table-driven state machine."""

@@ -44,7 +44,7 @@ class AtomsGrammar(Grammar):
 
     def __init__(self, atoms: Atoms) -> None:
         self._atoms = atoms
-        self._stop = EOS if atoms.lattice == "first" else LATTICE
+        self._stop = atoms.stop
         self._tables: dict[str, dict[str, Tensor]] = {}
 
     @property

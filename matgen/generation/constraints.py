@@ -1,0 +1,33 @@
+"""Constraints with a representation: joined where they must look ahead together, then bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matgen.roles.constraint import Constraint
+    from matgen.roles.representation import Grammar, Representation
+
+
+def bound(constraints: Sequence[Constraint], representation: Representation) -> list[Grammar]:
+    """Return the constraints as grammars over a representation's tokens.
+
+    Raises:
+        BadOptions: one means nothing for this representation, can never be met, or two of them
+            contradict each other.
+    """
+    return [constraint.bind(representation) for constraint in joined(constraints)]
+
+
+def joined(constraints: Sequence[Constraint]) -> list[Constraint]:
+    """Return rules that say the same, as few as ``Constraint.join`` makes of them."""
+    apart: list[Constraint] = []
+    for constraint in constraints:
+        for place, earlier in enumerate(apart):
+            if (both := earlier.join(constraint)) is not None:
+                apart[place] = both
+                break
+        else:
+            apart.append(constraint)
+    return apart
