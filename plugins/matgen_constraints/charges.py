@@ -4,29 +4,74 @@ A site adds one of its element's oxidation states. With policy ``charged atoms``
 differ from 0, so tables also tell apart whether one does so far.
 
 Axes: Q charge so far, the middle one is 0; Z whether a state other than 0 was written, 0 or 1;
-J sites still free to take any element.
+J sites still free to take any element; B rows, S species tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 if TYPE_CHECKING:
+    from matgen.roles.representation import GrammarState
     from matgen_constraints.budget import Neutrality
 
 LARGEST_TABLE: Final = 2**25
 """Entries, one byte each: 32 MB, and about a second to fill."""
 
 
-def at_end(largest_charge: int, neutrality: Neutrality) -> NDArray[np.bool_]:
-    """Return (Q, Z) bool: whether a crystal may end so."""
-    end_QZ = np.zeros((2 * largest_charge + 1, 2), dtype=np.bool_)
-    end_QZ[largest_charge] = neutrality != "charged atoms", True
-    return end_QZ
+@dataclass(frozen=True)
+class ChargeAxes:
+    """The last two axes of every table, Q and Z.
+
+    Attributes:
+        most_sites: Of a cell.
+        largest_state: Largest oxidation state of a species, either sign.
+        neutrality: What the states must sum to.
+    """
+
+    most_sites: int
+    largest_state: int
+    neutrality: Neutrality
+
+    @property
+    def middle(self) -> int:
+        """Place of charge 0 along Q, and the largest charge."""
+        return self.most_sites * self.largest_state
+
+    @property
+    def size(self) -> int:
+        """Entries along both axes."""
+        return 2 * (2 * self.middle + 1)
+
+    def at_end(self) -> NDArray[np.bool_]:
+        """Return (Q, Z) bool: whether a crystal may end so."""
+        end_QZ = np.zeros((2 * self.middle + 1, 2), dtype=np.bool_)
+        end_QZ[self.middle] = self.neutrality != "charged atoms", True
+        return end_QZ
+
+    def ends(self, state: GrammarState) -> Tensor:
+        """Return (B,) bool: whether a row may end here."""
+        if self.neutrality == "free":
+            return torch.ones_like(state["charge"], dtype=torch.bool)
+        neutral_B = state["charge"] == 0
+        return neutral_B & (state["charged"] == 1) if self.neutrality != "neutral" else neutral_B
+
+    def after(self, state: GrammarState, tables: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, S) place along both axes, flattened, after each species.
+
+        A cell that is full, and a row that took a token it was not allowed, stay inside the table.
+        """
+        farthest = self.middle - self.largest_state
+        charge_B = state["charge"].clamp(-farthest, farthest) + self.middle
+        charge_BS = 2 * charge_B[:, None] + 2 * tables["states_S"]
+        return charge_BS + (state["charged"][:, None] | (tables["states_S"] != 0).long())
 
 
 def before(reach: NDArray[np.bool_], states: Sequence[int]) -> NDArray[np.bool_]:

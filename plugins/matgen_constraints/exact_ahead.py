@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from matgen.errors import BadOptions
-from matgen_constraints.charges import LARGEST_TABLE, at_end, with_atoms
-from matgen_constraints.grammar import flat
+from matgen_constraints.charges import LARGEST_TABLE, ChargeAxes, with_atoms
 
 if TYPE_CHECKING:
     from matgen.roles.representation import GrammarState
@@ -46,24 +44,22 @@ class ExactAhead:
         Raises:
             BadOptions: too many combinations of missing atoms for a table of charges.
         """
-        self._neutrality = neutrality
         targets_TE = np.array(multiples, dtype=np.int64)[:, None] * formula_E
+        largest_E = targets_TE[-1]
+        sizes = (largest_E + 1).tolist()
+        self._axes = ChargeAxes(int(largest_E.sum()), columns.largest_state, neutrality)
+        self._n_missing = math.prod(sizes)
         self.tables: dict[str, NDArray[np.generic]] = {"targets_TE": targets_TE}
         if neutrality == "free":
             return
-        largest_E = targets_TE[-1]
-        largest_charge = max(int(largest_E.sum()) * columns.largest_state, 1)
-        sizes = (largest_E + 1).tolist()
-        if math.prod(sizes) * (2 * largest_charge + 1) * 2 > LARGEST_TABLE:
+        if self._n_missing * self._axes.size > LARGEST_TABLE:
             raise BadOptions(
                 f"charge_neutral with a formula of {len(formula_E)} elements in cells of up to "
-                f"{int(largest_E.sum())} sites needs too large a table; ask for fewer sites "
+                f"{self._axes.most_sites} sites needs too large a table; ask for fewer sites "
                 "(n_sites) or leave charge_neutral out"
             )
-        self._n_charges = 2 * largest_charge + 1
-        self._n_missing = math.prod(sizes)
         reach = with_atoms(
-            at_end(largest_charge, neutrality),
+            self._axes.at_end(),
             largest_E.tolist(),
             [columns.states(e) for e in range(len(formula_E))],
         )
@@ -76,31 +72,16 @@ class ExactAhead:
         open_BT = (missing_BTE >= 0).all(2)
         complete_B = (missing_BTE == 0).all(2).any(1)
         fits_BTE = open_BT[:, :, None] & (missing_BTE > 0)
-        column_S, states_S = tables["column_S"], tables["states_S"]
-        if self._neutrality == "free":
+        column_S = tables["column_S"]
+        if self._axes.neutrality == "free":
             return fits_BTE.any(1)[:, column_S], complete_B
         strides_E = tables["strides_E"]
         after_BTE = (missing_BTE * strides_E).sum(2, keepdim=True) - strides_E
-        middle = self._n_charges // 2
-        charge_BS = state["charge"][:, None] + states_S + middle
-        charged_BS = state["charged"][:, None] | (states_S != 0).long()
-        place_BTS = flat(
-            [
-                (after_BTE[:, :, column_S], self._n_missing),
-                (charge_BS[:, None, :], self._n_charges),
-                (charged_BS[:, None, :], 2),
-            ]
-        )
+        # Multiples that the row has left behind are outside the table.
+        after_BTE = after_BTE.clamp(0, self._n_missing - 1) * self._axes.size
+        place_BTS = after_BTE[:, :, column_S] + self._axes.after(state, tables)[:, None, :]
         species_BS = (fits_BTE[:, :, column_S] & tables["reach"][place_BTS]).any(1)
-        return species_BS, complete_B & ends_neutral(state, self._neutrality)
-
-
-def ends_neutral(state: GrammarState, neutrality: Neutrality) -> Tensor:
-    """Return (B,) whether the charges written so far may be all of them."""
-    neutral_B = state["charge"] == 0
-    if neutrality == "charged atoms":
-        neutral_B = neutral_B & (state["charged"] == 1)
-    return neutral_B if neutrality != "free" else torch.ones_like(neutral_B)
+        return species_BS, complete_B & self._axes.ends(state)
 
 
 def strides(sizes: Sequence[int]) -> NDArray[np.int64]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matgen_constraints import charges
-from matgen_constraints.grammar import flat
 
 if TYPE_CHECKING:
     from matgen.roles.representation import GrammarState
@@ -29,35 +28,32 @@ class FewElements:
     """Exact for an exhausted number of elements where no required atom is missing."""
 
     def __init__(
-        self, tables: dict[str, NDArray[np.generic]], required: int, shape: tuple[int, int, int]
+        self, tables: dict[str, NDArray[np.generic]], required: int, axes: charges.ChargeAxes
     ) -> None:
         self.tables = tables
         self._required = required
-        self._shape = shape
+        self._axes = axes
 
     @classmethod
-    def of(
-        cls, columns: Columns, budget: Budget, required_E: NDArray[np.int64]
-    ) -> FewElements | None:
+    def of(cls, columns: Columns, budget: Budget, axes: charges.ChargeAxes) -> FewElements | None:
         """Return the look-ahead, None where its table would be too large."""
         all_states = columns.all_states
         least, most = budget.sites
-        largest_charge = max(most * columns.largest_state, 1)
         if len(all_states) > _MOST_STATES:
             return None
         bits_E = np.array(
             [
                 sum(1 << all_states.index(state) for state in columns.states(e))
-                for e in range(len(required_E))
+                for e in range(len(columns.numbers_E))
             ],
             dtype=np.int64,
         )
-        required = int(np.bitwise_or.reduce(bits_E[required_E > 0], initial=0))
+        is_required_E = np.isin(columns.numbers_E, list(budget.required))
+        required = int(np.bitwise_or.reduce(bits_E[is_required_E], initial=0))
         sets = _unions(set(bits_E.tolist()), required, budget.n_elements[1])
-        shape = (len(sets), most + 1, 2 * largest_charge + 1)
-        if np.prod(shape) * 2 > charges.LARGEST_TABLE:
+        if len(sets) * (most + 1) * axes.size > charges.LARGEST_TABLE:
             return None
-        end_QZ = charges.at_end(largest_charge, budget.neutrality)
+        end_QZ = axes.at_end()
         reach = np.stack(
             [
                 charges.with_free_sites(
@@ -76,25 +72,19 @@ class FewElements:
             "brings_EK": (bits_E[:, None] >> np.arange(len(all_states))) & 1,
             "bit_K": np.int64(1) << np.arange(len(all_states), dtype=np.int64),
         }
-        return cls(tables, required, shape)
+        return cls(tables, required, axes)
 
     def comes_to_zero(self, state: GrammarState, tables: Mapping[str, Tensor]) -> Tensor:
         """Return (B, S) whether charges can come to zero after each species and no new element."""
-        n_sets, n_sites, n_charges = self._shape
-        column_S, states_S = tables["column_S"], tables["states_S"]
         present_BE = (state["counts"] > 0).float()
         brought_BK = (present_BE @ tables["brings_EK"].float()) > 0
         bits_B = (brought_BK.long() * tables["bit_K"]).sum(1) | self._required
-        set_BS = tables["few_place"][bits_B[:, None] | tables["bits_E"][column_S]]
-        place_BS = flat(
-            [
-                (set_BS, n_sets),
-                (state["counts"].sum(1, keepdim=True) + 1, n_sites),
-                (state["charge"][:, None] + states_S + n_charges // 2, n_charges),
-                (state["charged"][:, None] | (states_S != 0).long(), 2),
-            ]
-        )
-        return tables["few_reach"][place_BS]
+        set_BE = tables["few_place"][bits_B[:, None] | tables["bits_E"]]
+        most = self._axes.most_sites
+        n_sites_B = (state["counts"].sum(1) + 1).clamp(max=most)
+        place_BE = set_BE * (most + 1) + n_sites_B[:, None]
+        place_BS = (place_BE * self._axes.size)[:, tables["column_S"]]
+        return tables["few_reach"][place_BS + self._axes.after(state, tables)]
 
 
 def _unions(sets: set[int], required: int, most: int) -> list[int]:

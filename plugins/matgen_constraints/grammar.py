@@ -15,7 +15,7 @@ from torch import Tensor
 from matgen import Grammar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from matgen.roles.representation import GrammarState, SpeciesTokens
 
@@ -150,17 +150,3 @@ class CompositionGrammar(Grammar):
             "states_S": columns.states_S,
             "numbers_E": columns.numbers_E,
         }
-
-
-def flat(index: Sequence[tuple[Tensor, int]]) -> Tensor:
-    """Return the place in a flattened table of the indices along its axes, first axis first.
-
-    Args:
-        index: Index and length of each axis; the indices are broadcast. A row that took a token it
-            was not allowed may lie outside the table and is moved to its edge.
-    """
-    place, length = index[0]
-    place = place.clamp(0, length - 1)
-    for further, length in index[1:]:
-        place = place * length + further.clamp(0, length - 1)
-    return place

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from matgen.errors import BadOptions
 from matgen_constraints import charges
-from matgen_constraints.exact_ahead import ends_neutral, strides
+from matgen_constraints.exact_ahead import strides
 from matgen_constraints.few_elements import FewElements
-from matgen_constraints.grammar import flat
 from matgen_constraints.known_formulas import ELEMENT_CODES
 
 if TYPE_CHECKING:
@@ -49,11 +48,12 @@ class OpenAhead:
         self._n_columns = len(numbers)
         self.tables: dict[str, NDArray[np.generic]] = {"required_E": required_E}
         self._few: FewElements | None = None
+        self._axes = charges.ChargeAxes(budget.sites[1], columns.largest_state, budget.neutrality)
         if budget.neutrality != "free":
             self._add_charges(columns, required_E)
             # Sites bound the number of elements anyway.
             if budget.n_elements[1] < min(self._n_columns, budget.sites[1]):
-                self._few = FewElements.of(columns, budget, required_E)
+                self._few = FewElements.of(columns, budget, self._axes)
         if self._few is not None:
             self.tables |= self._few.tables
         if budget.known:
@@ -104,7 +104,7 @@ class OpenAhead:
             species_BS = species_BS & (
                 ~last_new_BE[:, column_S] | self._few.comes_to_zero(state, tables)
             )
-        return species_BS, stop_B & ends_neutral(state, self._budget.neutrality)
+        return species_BS, stop_B & self._axes.ends(state)
 
     def _comes_to_zero(
         self,
@@ -114,39 +114,23 @@ class OpenAhead:
         n_sites_BE: Tensor,
     ) -> Tensor:
         """Return (B, S) whether charges can come to zero after each species."""
-        strides_E, column_S, states_S = (
-            tables["strides_E"],
-            tables["column_S"],
-            tables["states_S"],
-        )
+        strides_E, most_sites = tables["strides_E"], self._budget.sites[1]
         after_BE = (missing_BE * strides_E).sum(1, keepdim=True) - strides_E * (missing_BE > 0)
-        n_missing, n_sites, n_charges = self._shape
-        middle = n_charges // 2
-        place_BS = flat(
-            [
-                (after_BE[:, column_S], n_missing),
-                (n_sites_BE[:, column_S], n_sites),
-                (state["charge"][:, None] + states_S + middle, n_charges),
-                (state["charged"][:, None] | (states_S != 0).long(), 2),
-            ]
-        )
-        return tables["reach"][place_BS]
+        place_BE = after_BE * (most_sites + 1) + n_sites_BE.clamp(max=most_sites)
+        place_BS = (place_BE * self._axes.size)[:, tables["column_S"]]
+        return tables["reach"][place_BS + self._axes.after(state, tables)]
 
     def _add_charges(self, columns: Columns, required_E: NDArray[np.int64]) -> None:
         """Fill the table of charges, (R, N, Q, Z) flattened."""
         least, most = self._budget.sites
-        largest_charge = max(most * columns.largest_state, 1)
         sizes = (required_E + 1).tolist()
-        self._shape = (math.prod(sizes), most + 1, 2 * largest_charge + 1)
-        if math.prod(self._shape) * 2 > charges.LARGEST_TABLE:
+        if math.prod(sizes) * (most + 1) * self._axes.size > charges.LARGEST_TABLE:
             raise BadOptions(
                 f"charge_neutral with {int(required_E.sum())} required atoms of "
                 f"{int((required_E > 0).sum())} elements needs too large a table; require fewer "
                 "atoms, ask for fewer sites (n_sites) or leave charge_neutral out"
             )
-        free = charges.with_free_sites(
-            charges.at_end(largest_charge, self._budget.neutrality), columns.all_states, most
-        )
+        free = charges.with_free_sites(self._axes.at_end(), columns.all_states, most)
         places = np.flatnonzero(required_E)
         reach = charges.with_atoms(
             free, required_E[places].tolist(), [columns.states(e) for e in places.tolist()]
