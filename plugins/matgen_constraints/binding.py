@@ -13,9 +13,11 @@ from matgen_constraints.exact_ahead import ExactAhead
 from matgen_constraints.grammar import Columns, CompositionGrammar
 from matgen_constraints.known_formulas import ELEMENT_CODES
 from matgen_constraints.open_ahead import OpenAhead
+from matgen_constraints.small_system import SmallSystem
 
 if TYPE_CHECKING:
     from matgen.roles.representation import SpeciesTokens
+    from matgen_constraints.grammar import LookAhead
     from matgen_constraints.rule import CompositionRule
 
 
@@ -48,10 +50,18 @@ def _attempt(rules: Sequence[CompositionRule], species: SpeciesTokens) -> Compos
         return reason
     if budget.formula is None:
         columns = Columns(species, budget.allowed)
-        grammar = CompositionGrammar(species, columns, OpenAhead(columns, budget))
-        nothing = "no numbers of atoms and oxidation states in one cell obey it"
+        grammar = CompositionGrammar(species, columns, _look_ahead(columns, budget))
+        nothing = "no choice of atoms and oxidation states in one cell is left"
         return grammar if _can_begin(grammar, columns) else nothing
     return _of_formula(budget.formula, budget, species)
+
+
+def _look_ahead(columns: Columns, budget: Budget) -> LookAhead:
+    """Return an exact look-ahead where it is small enough, else one that is nearly exact."""
+    limits_elements = budget.neutrality != "free" and budget.n_elements != (1, budget.sites[1])
+    if (budget.known or limits_elements) and SmallSystem.fits(columns, budget):
+        return SmallSystem(columns, budget)
+    return OpenAhead(columns, budget)
 
 
 def _of_formula(

@@ -33,7 +33,8 @@ class OpenAhead:
     Exact for any rules without charge neutrality and known formulas, and for neutrality with
     required atoms. Optimistic, so that a row may end up stuck: for neutrality together with a
     limit on the number of elements, which is looked at again once no new element may come; and
-    for known formulas, which are looked at only at the last site.
+    for known formulas, which are looked at only at the last site. ``SmallSystem`` is exact there,
+    where few elements may be written.
     """
 
     def __init__(self, columns: Columns, budget: Budget) -> None:

@@ -32,6 +32,14 @@ FETCHED = [
 
 SETTINGS: dict[str, dict[str, Any]] = {
     # Settings without a default.
+    "constraints:chemical_system": {"elements": ("Li", "Fe", "O")},
+    "constraints:contains": {"atoms": "Fe2O"},
+    "constraints:elements": {"elements": ("Li", "Fe", "O")},
+    "constraints:exclude": {"elements": ("Tc", "Pm")},
+    "constraints:formula": {"formula": "LiFeO2"},
+    "constraints:n_elements": {"least": 2, "greatest": 4},
+    "constraints:n_sites": {"least": 4, "greatest": 12},
+    "constraints:unseen": {"dataset": CATALOG.build("dataset", "toy:textbook")},
     "datasets:files": {"path": "CELLS"},
     "datasets:imported": {"path": "IMPORTED"},
     "datasets:mixed": {
