@@ -9,6 +9,7 @@ One class per decision that a caller can take::
     │   ├── PluginProblem       a plugin is missing, broken, or against the rules
     │   ├── BadOptions          a setting, flag or combination that cannot work
     │   ├── MissingDependency   an optional package or weight file that a component needs
+    │   ├── WorkerDied          a worker process was killed; the work can be given out again
     │   └── BadFile             a file that cannot be read as what it should be
     │       └── NewerFormat     written by a newer matgen
     └── CrystalError            about one crystal: callers report it and go on
@@ -47,6 +48,10 @@ class BadOptions(UserError):
 
 class MissingDependency(UserError):
     """An optional package or a weight file is not there; the message says how to get it."""
+
+
+class WorkerDied(UserError):
+    """A worker died without an error of its own: killed, out of memory, or its machine is gone."""
 
 
 class BadFile(UserError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matgen.errors import BadCrystal, BadFile
 from matgen.io.entries import MAX_SITES, Entry
 from matgen.io.formats import MANIFEST, is_zip
+from matgen.io.shard_manifest import shards_of
 from matgen.io.sources import entries
 from matgen.io.unpacking import open_zip, read_member
 from matgen.records import PropertyValue, Record, Sample, Skipped
@@ -55,6 +56,9 @@ def read_samples(path: Path) -> tuple[list[Sample], int]:
     Raises:
         BadFile: the file as a whole cannot be read.
     """
+    shards = shards_of(path) if path.is_dir() else None
+    if shards is not None:
+        return _of_shards(shards)
     manifest = _manifest_of(path)
     if manifest is not None:
         return _with_manifest(path, manifest)
@@ -68,6 +72,17 @@ def read_samples(path: Path) -> tuple[list[Sample], int]:
         # Two files joined into one: their indices clash, their order is all there is.
         samples = [_sample(entry, number, renumber=True) for number, entry in enumerate(read)]
     return sorted(samples, key=lambda sample: sample.index), asked
+
+
+def _of_shards(shards: Sequence[Path]) -> tuple[list[Sample], int]:
+    """Return the samples of files whose indices follow each other."""
+    samples: list[Sample] = []
+    asked = 0
+    for shard in shards:
+        found, asked_here = read_samples(shard)
+        samples += found
+        asked += asked_here
+    return samples, asked
 
 
 def _manifest_of(path: Path) -> list[dict[str, Any]] | None:  # JSON values
@@ -121,7 +136,7 @@ def _sample(entry: Entry, number: int, *, renumber: bool = False) -> Sample:
         _number(info.get("log_mass")),
         _named(info, "requested"),
         _named(info, "achieved"),
-        (entry.error if crystal is None else "") or str(info.get("error", "")),
+        str(info.get("error", "")) or (entry.error if crystal is None else ""),
     )
 
 

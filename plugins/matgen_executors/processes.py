@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from matgen.errors import UserError
+from matgen.errors import WorkerDied
 from matgen.roles.executor import Executor, Pool
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class ProcessPool(Pool):
         """Yield ``task(item)`` for each item, in order.
 
         Raises:
-            UserError: a worker died without an exception: killed, or out of memory.
+            WorkerDied: a worker died without an exception: killed, or out of memory.
         """
         pieces = _chunks(items, self._chunk_size or self._fitting_chunk(items))
         waiting: deque[Future[list[R]]] = deque()
@@ -55,7 +55,7 @@ class ProcessPool(Pool):
                     waiting.append(self._executor.submit(_run, task, piece))
                 yield from results
         except BrokenProcessPool:
-            raise UserError(
+            raise WorkerDied(
                 f"one of {self._n_workers} worker processes died without an error of its own "
                 "(killed, or out of memory); use fewer workers (n_workers) or the local executor"
             ) from None

@@ -1,0 +1,116 @@
+"""Samples in shards survive the death of workers and of the driver, exactly."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from matgen.atomic import write_tensors
+from matgen.io.shard_manifest import ShardManifest
+from tests.faults.conftest import DEADLINE_S
+from tests.faults.shard_driver import N_SHARDS
+from tests.unit.generation.toy_model import toy_model
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    write_tensors(path, toy_model().state_dict())
+    return path
+
+
+def begin(weights: Path, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.shard_driver", str(weights), str(folder)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"HOME": str(folder.parent), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    told = process.communicate(timeout=DEADLINE_S)[1]
+    assert process.returncode == 0, told
+    return told
+
+
+@pytest.fixture(scope="module")
+def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardManifest:
+    folder = tmp_path_factory.mktemp("whole") / "shards"
+    end(begin(weights, folder))
+    return known(folder)
+
+
+def known(folder: Path) -> ShardManifest:
+    manifest = ShardManifest.read(folder)
+    assert manifest is not None
+    return manifest
+
+
+def wait_for(process: subprocess.Popen[str], folder: Path, n_shards: int) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while len(list(folder.glob("shard-*"))) < n_shards:
+        assert process.poll() is None, "the run was over before it was killed"
+        assert time.monotonic() < deadline
+
+
+def workers_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def assert_same(folder: Path, whole: ShardManifest) -> None:
+    """Every index once, and the very bytes of the run that nobody disturbed."""
+    manifest = known(folder)
+    files = [manifest.path_of(number, folder) for number in range(N_SHARDS)]
+    indices = [i for file in files for i in pq.read_table(file)["index"].to_pylist()]
+    assert indices == list(range(manifest.asked))
+    digests = {number: shard.sha256 for number, shard in whole.shards.items()}
+    assert {number: shard.sha256 for number, shard in manifest.shards.items()} == digests
+    assert manifest.unique == whole.unique
+    assert list(folder.glob(".*")) == []
+
+
+def test_killed_workers_cost_nothing_but_time(
+    weights: Path, whole: ShardManifest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    process = begin(weights, folder)
+    for n_shards in sorted(random.sample(range(1, N_SHARDS // 2), 2)):
+        wait_for(process, folder, n_shards)
+        os.kill(random.choice(workers_of(process.pid)), signal.SIGKILL)
+    assert "a worker died" in end(process)
+    assert_same(folder, whole)
+
+
+def test_a_killed_driver_leaves_no_worker_and_goes_on_where_it_was(
+    weights: Path, whole: ShardManifest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    process = begin(weights, folder)
+    wait_for(process, folder, random.randint(2, N_SHARDS // 2))
+    orphans = workers_of(process.pid)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + DEADLINE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in orphans):
+        assert time.monotonic() < deadline, "workers outlived their driver"
+        time.sleep(0.05)
+    kept = set(known(folder).shards)
+    times = {n: known(folder).path_of(n, folder).stat().st_mtime_ns for n in kept}
+    end(begin(weights, folder))
+    assert {n: known(folder).path_of(n, folder).stat().st_mtime_ns for n in kept} == times
+    assert_same(folder, whole)
