@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from matgen import Constraint
 from matgen.catalog import Catalog
 from matgen.errors import BadOptions
 from matgen.generation.constraints import bound, joined
+from matgen.generation.grammar import Intersection
 from matgen.roles.representation import SpeciesTokens
+from matgen.testing import check_constraint
+from matgen.testing.language import random_walks
 from matgen_constraints import binding
 from matgen_constraints.element_sets import Elements
 from matgen_constraints.formulas import Contains, Formula
@@ -170,3 +174,61 @@ def test_the_code_of_a_multiple_is_that_multiple_of_the_code() -> None:
     oxide = int(ELEMENT_CODES[[3, 26, 8, 8]].sum())
     assert known.in_cells(4).tolist() == sorted([*silicon, oxide])
     assert known.in_cells(3).tolist() == sorted(silicon[:3])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ["formula=LiFeO2", "charge_neutral"],
+        ["contains=Fe2O", "n_sites=4..12"],
+        ["n_elements=3", "charge_neutral=strict", "unseen"],
+        ["elements=Li,Fe,O", "charge_neutral=strict", "unseen"],
+    ],
+    ids="+".join,
+)
+def test_no_step_copies_to_the_host(written: list[str]) -> None:
+    """Tensors on torch's meta device have no values, so that reading one on the host raises."""
+    [grammar] = bound([rule(one) for one in written], ATOMS)
+    state = grammar.begin(5, "meta")
+    ids = torch.zeros(5, dtype=torch.int64, device="meta")
+    state = grammar.advance(state, ids)
+    assert grammar.allowed(state).shape == (5, len(ATOMS.vocabulary()))
+    assert grammar.finished(state).shape == grammar.kinds(state).shape == (5,)
+
+
+def test_a_row_that_took_a_token_it_was_not_allowed_hurts_no_other() -> None:
+    """Such a row counts on, past every table, while its neighbour writes LiFeO2."""
+    for written in (
+        ["formula=LiFeO2", "charge_neutral"],
+        ["elements=Li,Fe,O", "charge_neutral=strict", "unseen"],
+        ["n_elements=3", "charge_neutral=strict", "n_sites=4"],
+    ):
+        [grammar] = bound([rule(one) for one in written], ATOMS)
+        ids = ATOMS.vocabulary().ids
+        wrong, right = ids["[O|-2]"], [ids[t] for t in ("[O|-2]", "[Li|+1]", "[O|-2]", "[Fe|+3]")]
+        state = grammar.begin(2, "cpu")
+        for step in range(60):
+            alone = grammar.allowed({name: part[1:] for name, part in state.items()})
+            assert torch.equal(grammar.allowed(state)[1:], alone)
+            token = right[step] if step < len(right) else ids["[SOS]"]
+            state = grammar.advance(state, torch.tensor([wrong, token]))
+        assert not grammar.allowed(state)[0, ids["[LATTICE]"]]
+        assert bool(grammar.allowed(state)[1, ids["[LATTICE]"]]) == ("unseen" not in written)
+
+
+def test_rules_hold_where_the_lattice_comes_first() -> None:
+    """The sites then end with the end token, and the marker of the lattice comes before them."""
+    lattice_first = Atoms(lattice="first")
+    [one] = joined([rule("formula=LiFeO2"), rule("charge_neutral"), rule("n_sites=8")])
+    check_constraint(one, lattice_first)
+    vocabulary = lattice_first.vocabulary()
+    grammar = Intersection(lattice_first.grammar(), [one.bind(lattice_first)])
+    walked, dead = random_walks(
+        one, grammar, vocabulary, lattice_first.max_tokens, np.random.default_rng(0)
+    )
+    assert dead == []
+    for tokens in walked:
+        crystal = lattice_first.decode(tokens)
+        assert sorted(crystal.numbers.tolist()) == [3, 3, 8, 8, 8, 8, 26, 26]
+        assert crystal.oxidation is not None
+        assert crystal.oxidation.sum() == 0
