@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from matgen.errors import BadOptions
 
 if TYPE_CHECKING:
     from matgen.generation.model_decoder import Precision
+
+_PRECISIONS: Final[dict[str, Precision]] = {
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "int8": "int8",
+}
 
 
 def pick_device(asked: str) -> str:
@@ -40,8 +47,6 @@ def pick_precision(asked: str, device: str) -> Precision:
     """
     if asked == "auto":
         return "bfloat16" if device.startswith("cuda") else "float32"
-    if asked == "fp32":
-        return "float32"
-    if asked == "bf16":
-        return "bfloat16"
-    raise BadOptions(f"--precision {asked}: write auto, fp32 or bf16")
+    if asked not in _PRECISIONS:
+        raise BadOptions(f"--precision {asked}: write auto, {', '.join(_PRECISIONS)}")
+    return _PRECISIONS[asked]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from matgen.errors import BadOptions
 from matgen.generation.decoder import Decoder, Request
 from matgen.nn.language_model import Dense
+from matgen.nn.packed_linear import Bits, Float16Linear, Int8Linear, packed
 from matgen.nn.value_head import ValueHead, ValueScale
 from matgen.records import Tokens
 
@@ -26,31 +28,56 @@ if TYPE_CHECKING:
     from matgen.nn.language_model import Cache
     from matgen.nn.value_head import ValueDistribution
 
-Precision: TypeAlias = Literal["float32", "bfloat16"]
-"""Number format of weights and cache while sampling."""
-
-DTYPES: Final[dict[Precision, torch.dtype]] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-}
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16", "int8"]
+"""Number format while sampling. On the CPU the last two are formats of the weights of linear layers
+alone; everything else stays float32."""
 
 
 def ready_to_sample(model: CrystalModel, *, device: str, precision: Precision) -> CrystalModel:
     """Return the model in eval mode with its weights on this device and in this precision.
 
     The model itself where it already is so; else a copy, because the caller may go on training.
+
+    Raises:
+        BadOptions: int8 elsewhere than on the CPU, or a build of torch without its kernels.
     """
-    wanted = DTYPES[precision]
     target = torch.empty(0, device=device).device
-    if not model.training and all(
-        weight.dtype == wanted and weight.device == target for weight in model.parameters()
+    on_cpu = target.type == "cpu"
+    if precision == "int8" and not on_cpu:
+        raise BadOptions("--precision int8 is for the CPU; use bf16 on a GPU")
+    bits: Bits | None = precision if on_cpu and precision in {"float16", "int8"} else None
+    wanted = dtype_of(precision, device)
+    if (
+        not model.training
+        and _packed_bits(model) == bits
+        and all(weight.dtype == wanted and weight.device == target for weight in model.parameters())
     ):
         return model
     copied = deepcopy(model).to(device=device, dtype=wanted).eval()
     # The scale of continuous values is data, not a weight: 16 bits would round lattice constants.
     for scale, exact in zip(_value_scales(copied), _value_scales(model), strict=True):
         scale.centre_C, scale.spread_C = exact.centre_C.to(device), exact.spread_C.to(device)
+    if bits is not None:
+        packed(copied.language_model, bits)
     return copied
+
+
+def dtype_of(precision: Precision, device: str) -> torch.dtype:
+    """Return the number format of activations, cache and unpacked weights."""
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if precision == "float16" and torch.device(device).type != "cpu":
+        return torch.float16
+    return torch.float32
+
+
+def _packed_bits(model: CrystalModel) -> Bits | None:
+    for module in model.modules():
+        if isinstance(module, Int8Linear):
+            return "int8"
+        if isinstance(module, Float16Linear):
+            return "float16"
+    return None
 
 
 class ModelDecoder(Decoder):
@@ -78,7 +105,7 @@ class ModelDecoder(Decoder):
             precision: Of weights and cache; logits are float32 anyway.
         """
         self._model = ready_to_sample(model, device=device, precision=precision)
-        self._dtype = DTYPES[precision]
+        self._dtype = dtype_of(precision, device)
         self._device = device
         self._max_tokens = max_tokens
 

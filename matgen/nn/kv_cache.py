@@ -13,15 +13,15 @@ from matgen.nn.language_model import Cache
 
 
 class KVCache(Cache):
-    """Keys and values per layer; every row has its own length.
+    """Keys and values per layer, head by head; every row has its own length.
 
     One place past the capacity takes what must not be kept: positions beyond a row's count.
     """
 
-    def __init__(self, keys_NBCHd: Tensor, values_NBCHd: Tensor, lengths: Tensor) -> None:
+    def __init__(self, keys_NBHCd: Tensor, values_NBHCd: Tensor, lengths: Tensor) -> None:
         """Wrap arrays; use ``empty`` to make a new cache."""
-        self._keys = keys_NBCHd
-        self._values = values_NBCHd
+        self._keys = keys_NBHCd
+        self._values = values_NBHCd
         self.lengths = lengths
 
     @classmethod
@@ -38,7 +38,7 @@ class KVCache(Cache):
     ) -> KVCache:
         """Return a cache that holds nothing yet."""
         # Zeros, not empty memory: a masked place still meets a weight of 0, and 0 · NaN is NaN.
-        shape = (layers, rows, capacity + 1, heads, head_width)
+        shape = (layers, rows, heads, capacity + 1, head_width)
         return cls(
             torch.zeros(shape, dtype=dtype, device=device),
             torch.zeros(shape, dtype=dtype, device=device),
@@ -48,7 +48,7 @@ class KVCache(Cache):
     @property
     def capacity(self) -> int:
         """Most positions a row can hold."""
-        return self._keys.shape[2] - 1
+        return self._keys.shape[3] - 1
 
     def take(self, rows: Tensor) -> KVCache:
         """Return a cache of the chosen rows, (R,) int64, copies of their own."""
@@ -63,8 +63,8 @@ class KVCache(Cache):
         assert isinstance(other, KVCache)
         held = other.capacity
         assert held <= self.capacity
-        self._keys[:, rows, :held] = other._keys[:, :, :held]  # noqa: SLF001 - same class
-        self._values[:, rows, :held] = other._values[:, :, :held]  # noqa: SLF001 - same class
+        self._keys[:, rows, :, :held] = other._keys[:, :, :, :held]  # noqa: SLF001 - same class
+        self._values[:, rows, :, :held] = other._values[:, :, :, :held]  # noqa: SLF001 - same class
         self.lengths = self.lengths.index_copy(0, rows, other.lengths)
 
     def begin_step(self, n: int, counts: Tensor | None) -> Step:
@@ -101,23 +101,23 @@ class Step:
 
     def __init__(
         self,
-        keys_NBCHd: Tensor,
-        values_NBCHd: Tensor,
+        keys_NBHCd: Tensor,
+        values_NBHCd: Tensor,
         positions_Bn: Tensor,
         places_Bn: Tensor,
         mask_B1nC: Tensor,
     ) -> None:
-        self._keys = keys_NBCHd
-        self._values = values_NBCHd
+        self._keys = keys_NBHCd
+        self._values = values_NBHCd
         self._places = places_Bn
         self._rows = torch.arange(places_Bn.shape[0], device=places_Bn.device)[:, None]
         self.positions_Bn = positions_Bn
         self.mask_B1nC = mask_B1nC
 
     def store(self, layer: int, k_BnHd: Tensor, v_BnHd: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the new positions of a layer; return the keys and values to read, (B, C, H, d)."""
+        """Write the new positions of a layer; return the keys and values to read, (B, H, C, d)."""
         reach = self.mask_B1nC.shape[-1]
         keys, values = self._keys[layer], self._values[layer]
-        keys[self._rows, self._places] = k_BnHd.to(keys.dtype)
-        values[self._rows, self._places] = v_BnHd.to(values.dtype)
-        return keys[:, :reach], values[:, :reach]
+        keys[self._rows, :, self._places] = k_BnHd.to(keys.dtype)
+        values[self._rows, :, self._places] = v_BnHd.to(values.dtype)
+        return keys[:, :, :reach], values[:, :, :reach]

@@ -107,8 +107,8 @@ class LlamaNetwork(LanguageModel):
         for layer, block in enumerate(self.blocks):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
-                keys_BCHd, values_BCHd = step.store(layer, k, v)
-                return cached_attention(q, keys_BCHd, values_BCHd, step.mask_B1nC)
+                keys_BHCd, values_BHCd = step.store(layer, k, v)
+                return cached_attention(q, keys_BHCd, values_BHCd, step.mask_B1nC)
 
             x_BnD = block(x_BnD, rotation, attend)
         cache.end_step(n, counts)

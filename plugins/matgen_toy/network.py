@@ -88,8 +88,8 @@ class OneBlockNetwork(LanguageModel):
         places_Bn = step.positions_Bn.clamp(max=self.place.num_embeddings - 1)
         x_BnD = x_BnD + self.place(places_Bn)
         q_BnHd, k_BnHd, v_BnHd = self._heads(x_BnD)
-        k_BCHd, v_BCHd = step.store(0, k_BnHd, v_BnHd)
-        seen = cached_attention(q_BnHd, k_BCHd, v_BCHd, step.mask_B1nC)
+        k_BHCd, v_BHCd = step.store(0, k_BnHd, v_BnHd)
+        seen = cached_attention(q_BnHd, k_BHCd, v_BHCd, step.mask_B1nC)
         cache.end_step(n, counts)
         return self._rest(x_BnD, seen)
 

@@ -66,7 +66,8 @@ def test_cached_attention_reads_what_is_held_and_the_new_ones_before() -> None:
     k_BC = torch.stack([k, torch.cat([k[:5], rubbish.expand(3, 2, 4)])])
     v_BC = torch.stack([v, torch.cat([v[:5], rubbish.expand(3, 2, 4)])])
     q_Bn = torch.stack([q[5:8], q[2:5]])
-    found = cached_attention(q_Bn, k_BC, v_BC, step_mask(torch.tensor([5, 2]), 3, 8))
+    k_BHC, v_BHC = k_BC.transpose(1, 2), v_BC.transpose(1, 2)
+    found = cached_attention(q_Bn, k_BHC, v_BHC, step_mask(torch.tensor([5, 2]), 3, 8))
     wanted = torch.stack([whole[5:8], whole[2:5]])
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
