@@ -18,9 +18,10 @@ from matgen.errors import BadOptions
 Bits: TypeAlias = Literal["float16", "int8"]
 
 _LEVELS: Final = 63
-"""Activations in int8 layers are -63 to 63 steps of their row's largest: with all 127, pairs of
+"""Activations in int8 layers are -63 to 63 steps of their row's largest."""
+_ZERO: Final = 64
+"""What the kernel is given for 0. Activations then are 1 to 127: with all of 0 to 255, pairs of
 products overflow the 16 bits in which processors without VNNI add them."""
-_ZERO: Final = 128
 _FEWEST: Final = 64 * 64
 """Weights of smaller layers stay as they are: nothing would be gained."""
 
