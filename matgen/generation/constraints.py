@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matgen.roles.constraint import Constraint
+    from matgen.roles.ordering import Ordering
     from matgen.roles.representation import Grammar, Representation
 
 
-def bound(constraints: Sequence[Constraint], representation: Representation) -> list[Grammar]:
+def bound(
+    constraints: Sequence[Constraint],
+    representation: Representation,
+    ordering: Ordering | None = None,
+) -> list[Grammar]:
     """Return the constraints as grammars over a representation's tokens.
+
+    Args:
+        constraints: In any order.
+        representation: Whose tokens are written.
+        ordering: In which the model was trained to write; None where sites may come in any order.
 
     Raises:
         BadOptions: one means nothing for this representation, can never be met, or two of them
             contradict each other.
     """
-    return [constraint.bind(representation) for constraint in joined(constraints)]
+    rules = joined(constraints)
+    if ordering is not None:
+        rules = [rule.for_ordering(ordering) for rule in rules]
+    return [rule.bind(representation) for rule in rules]
 
 
 def joined(constraints: Sequence[Constraint]) -> list[Constraint]:

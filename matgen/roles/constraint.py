@@ -11,6 +11,7 @@ from matgen.roles.component import Component
 if TYPE_CHECKING:
     from typing import Self
 
+    from matgen.roles.ordering import Ordering
     from matgen.roles.representation import Grammar, Representation
 
 
@@ -52,3 +53,13 @@ class Constraint(Component):
         """
         del other
         return None
+
+    def for_ordering(self, ordering: Ordering) -> Constraint:
+        """Return this rule for a model that was trained on sequences in an ordering.
+
+        A rule that demands what is missing does so late, where the model has long written what
+        comes after it; one that knows the order asks in time. Called once, after ``join``, and
+        only there may it matter: the crystals that obey stay the same.
+        """
+        del ordering
+        return self

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgen.records import Crystal
 from matgen.roles.component import Component
+
+ElementOrder: TypeAlias = Literal["none", "heaviest_first", "lightest_first"]
 
 
 class Ordering(Component):
@@ -18,6 +21,15 @@ class Ordering(Component):
     def stochastic(self) -> bool:
         """Whether a crystal gets a fresh permutation each epoch (the loader then encodes)."""
         return False
+
+    @property
+    def element_order(self) -> ElementOrder:
+        """Which order of the elements every sequence keeps, so that constraints keep it as well.
+
+        With ``heaviest_first`` atomic numbers never rise along a sequence, with ``lightest_first``
+        they never fall; with ``none`` they may do either.
+        """
+        return "none"
 
     @abstractmethod
     def permutation(self, items: Crystal, rng: np.random.Generator) -> NDArray[np.int64]:

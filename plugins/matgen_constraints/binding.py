@@ -16,24 +16,27 @@ from matgen_constraints.open_ahead import OpenAhead
 from matgen_constraints.small_system import SmallSystem
 
 if TYPE_CHECKING:
+    from matgen.roles.ordering import ElementOrder
     from matgen.roles.representation import SpeciesTokens
     from matgen_constraints.grammar import LookAhead
     from matgen_constraints.rule import CompositionRule
 
 
-def bound(rules: Sequence[CompositionRule], species: SpeciesTokens) -> CompositionGrammar:
-    """Return the grammar of what all rules leave.
+def bound(
+    rules: Sequence[CompositionRule], species: SpeciesTokens, element_order: ElementOrder = "none"
+) -> CompositionGrammar:
+    """Return the grammar of what all rules leave, written in an order of the elements.
 
     Raises:
         BadOptions: nothing is left; names the fewest rules that leave nothing, and says why.
     """
-    grammar = _attempt(rules, species)
+    grammar = _attempt(rules, species, element_order)
     if isinstance(grammar, CompositionGrammar):
         return grammar
     needed, reason = list(rules), grammar
     for rule in rules:
         fewer = [other for other in needed if other is not rule]
-        if isinstance(without := _attempt(fewer, species), str):
+        if isinstance(without := _attempt(fewer, species, element_order), str):
             needed, reason = fewer, without
     told = " and ".join(rule.told for rule in needed)
     if len(needed) == 1:
@@ -41,15 +44,17 @@ def bound(rules: Sequence[CompositionRule], species: SpeciesTokens) -> Compositi
     raise BadOptions(f"{told} contradict each other: {reason}; change or drop one of them")
 
 
-def _attempt(rules: Sequence[CompositionRule], species: SpeciesTokens) -> CompositionGrammar | str:
+def _attempt(
+    rules: Sequence[CompositionRule], species: SpeciesTokens, element_order: ElementOrder
+) -> CompositionGrammar | str:
     """Return the grammar, or why nothing is left."""
-    budget = Budget.whole(species)
+    budget = Budget.whole(species, element_order)
     for rule in rules:
         budget = rule.narrow(budget, species)
     if reason := _reason(budget):
         return reason
     if budget.formula is None:
-        columns = Columns(species, budget.allowed)
+        columns = Columns(species, budget.allowed, element_order)
         grammar = CompositionGrammar(species, columns, _look_ahead(columns, budget))
         nothing = "no choice of atoms and oxidation states in one cell is left"
         return grammar if _can_begin(grammar, columns) else nothing
@@ -68,7 +73,7 @@ def _of_formula(
     formula: Mapping[int, int], budget: Budget, species: SpeciesTokens
 ) -> CompositionGrammar | str:
     """Return the grammar of a formula, the other rules having chosen among its multiples."""
-    columns = Columns(species, formula)
+    columns = Columns(species, formula, budget.element_order)
     formula_E = np.array([formula[z] for z in columns.numbers_E.tolist()], dtype=np.int64)
     n_atoms = int(formula_E.sum())
     least, most = budget.sites

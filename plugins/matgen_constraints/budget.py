@@ -10,6 +10,7 @@ from matgen.elements import symbols
 from matgen.errors import BadOptions
 
 if TYPE_CHECKING:
+    from matgen.roles.ordering import ElementOrder
     from matgen.roles.representation import SpeciesTokens
     from matgen_constraints.known_formulas import KnownFormulas
 
@@ -30,6 +31,7 @@ class Budget:
         n_elements: Least and greatest number of different elements.
         neutrality: What the oxidation states must sum to.
         known: Reduced formulas that are not wanted, one collection per rule.
+        element_order: In which the elements are written; every composition can be.
         impossible: Why nothing is left, where a rule found it; empty otherwise.
     """
 
@@ -40,13 +42,15 @@ class Budget:
     formula: Mapping[int, int] | None = None
     neutrality: Neutrality = "free"
     known: tuple[KnownFormulas, ...] = ()
+    element_order: ElementOrder = "none"
     impossible: str = ""
 
     @classmethod
-    def whole(cls, species: SpeciesTokens) -> Budget:
+    def whole(cls, species: SpeciesTokens, element_order: ElementOrder = "none") -> Budget:
         """Return what a representation can write."""
         numbers = frozenset(species.numbers_V[species.numbers_V > 0].tolist())
-        return cls(numbers, (1, species.max_sites), (1, min(len(numbers), species.max_sites)))
+        n_elements = (1, min(len(numbers), species.max_sites))
+        return cls(numbers, (1, species.max_sites), n_elements, element_order=element_order)
 
     def only(self, numbers: Iterable[int]) -> Budget:
         """Return what is left with no other elements."""

@@ -49,6 +49,7 @@ class ExactAhead:
         sizes = (largest_E + 1).tolist()
         self._axes = ChargeAxes(int(largest_E.sum()), columns.largest_state, neutrality)
         self._n_missing = math.prod(sizes)
+        self._ordered = columns.ordered
         self.tables: dict[str, NDArray[np.generic]] = {"targets_TE": targets_TE}
         if neutrality == "free":
             return
@@ -72,6 +73,8 @@ class ExactAhead:
         open_BT = (missing_BTE >= 0).all(2)
         complete_B = (missing_BTE == 0).all(2).any(1)
         fits_BTE = open_BT[:, :, None] & (missing_BTE > 0)
+        if self._ordered:
+            fits_BTE = fits_BTE & (missing_BTE.cumsum(2) == missing_BTE)  # none before it
         column_S = tables["column_S"]
         if self._axes.neutrality == "free":
             return fits_BTE.any(1)[:, column_S], complete_B

@@ -17,6 +17,7 @@ from matgen import Grammar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from matgen.roles.ordering import ElementOrder
     from matgen.roles.representation import GrammarState, SpeciesTokens
 
 
@@ -24,17 +25,24 @@ class Columns:
     """The elements that may be written and their species tokens, as arrays.
 
     Attributes:
-        numbers_E: (E,) atomic number of each element, ascending.
+        numbers_E: (E,) atomic number of each element, in the order in which they are written;
+            ascending where that is any.
+        ordered: Whether an element may be written only before those that come after it.
         ids_S: (S,) id of each species token.
         column_S: (S,) place of its element in ``numbers_E``.
         states_S: (S,) its oxidation state.
     """
 
-    def __init__(self, species: SpeciesTokens, numbers: Iterable[int]) -> None:
+    def __init__(
+        self, species: SpeciesTokens, numbers: Iterable[int], element_order: ElementOrder = "none"
+    ) -> None:
         """Take the elements; each has a token."""
-        self.numbers_E = np.array(sorted(numbers), dtype=np.int64)
+        self.ordered = element_order != "none"
+        descending = element_order == "heaviest_first"
+        self.numbers_E = np.array(sorted(numbers, reverse=descending), dtype=np.int64)
         self.ids_S = np.flatnonzero(np.isin(species.numbers_V, self.numbers_E)).astype(np.int64)
-        self.column_S = np.searchsorted(self.numbers_E, species.numbers_V[self.ids_S])
+        same_SE = species.numbers_V[self.ids_S][:, None] == self.numbers_E
+        self.column_S = same_SE.argmax(axis=1)
         self.states_S = species.states_V[self.ids_S]
 
     def states(self, column: int) -> list[int]:
@@ -64,11 +72,19 @@ class LookAhead(Protocol):
     def allowed(self, state: GrammarState, tables: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return (B, S) which species may follow and (B,) whether the sites may end.
 
+        Where elements have an order, the grammar itself refuses those before the one written last.
+
         Args:
             state: ``counts`` (B, E) and ``charge`` (B,), int64; ``charged`` (B,) int64, 1 where a
                 state other than 0 was written.
             tables: Those of this look-ahead, with ``column_S``, ``states_S`` and ``numbers_E``.
         """
+
+
+def last_column(state: GrammarState) -> Tensor:
+    """Return (B,) the column of the element written last, where they are in order; 0 for none."""
+    present_BE = (state["counts"] > 0).long()
+    return (present_BE * torch.arange(present_BE.shape[1], device=present_BE.device)).amax(1)
 
 
 class CompositionGrammar(Grammar):
@@ -102,6 +118,8 @@ class CompositionGrammar(Grammar):
         """Return (B, V) bool."""
         tables = self._on(state)
         species_BS, stop_B = self._look_ahead.allowed(state, tables)
+        if self._columns.ordered:
+            species_BS = species_BS & (tables["column_S"] >= last_column(state)[:, None])
         mask = tables["others_V"].repeat(len(stop_B), 1)
         mask[:, tables["ids_S"]] = species_BS
         mask[:, self._species.stop] = stop_B

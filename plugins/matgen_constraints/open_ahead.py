@@ -20,6 +20,7 @@ from matgen_constraints import charges
 from matgen_constraints.exact_ahead import strides
 from matgen_constraints.few_elements import FewElements
 from matgen_constraints.known_formulas import ELEMENT_CODES
+from matgen_constraints.ordered_charges import OrderedCharges
 
 if TYPE_CHECKING:
     from matgen.roles.representation import GrammarState
@@ -34,7 +35,9 @@ class OpenAhead:
     required atoms. Optimistic, so that a row may end up stuck: for neutrality together with a
     limit on the number of elements, which is looked at again once no new element may come; and
     for known formulas, which are looked at only at the last site. ``SmallSystem`` is exact there,
-    where few elements may be written.
+    where few elements may be written. Where elements are written in order ``OrderedCharges`` is
+    exact for neutrality with any rules but known formulas; if its table is too large, charges are
+    looked at as if any element could still come.
     """
 
     def __init__(self, columns: Columns, budget: Budget) -> None:
@@ -48,9 +51,15 @@ class OpenAhead:
         required_E = np.array([budget.required.get(z, 0) for z in numbers], dtype=np.int64)
         self._n_columns = len(numbers)
         self.tables: dict[str, NDArray[np.generic]] = {"required_E": required_E}
+        self._ordered = columns.ordered
         self._few: FewElements | None = None
+        self._in_order: OrderedCharges | None = None
         self._axes = charges.ChargeAxes(budget.sites[1], columns.largest_state, budget.neutrality)
-        if budget.neutrality != "free":
+        neutral = budget.neutrality != "free"
+        if neutral and columns.ordered and OrderedCharges.fits(columns, budget, self._axes):
+            self._in_order = OrderedCharges(columns, budget, self._axes)
+            self.tables |= self._in_order.tables
+        elif neutral:
             self._add_charges(columns, required_E)
             # Sites bound the number of elements anyway.
             if budget.n_elements[1] < min(self._n_columns, budget.sites[1]):
@@ -77,12 +86,17 @@ class OpenAhead:
         # After one more atom of each element:
         n_sites_BE = n_sites_B[:, None] + 1 + missing_B[:, None] - (missing_BE > 0).long()
         n_elements_BE = n_elements_B[:, None] + (~spoken_for_BE).long()
-        still_new_BE = torch.minimum(most_sites - n_sites_BE, self._n_columns - n_elements_BE)
+        others_BE = self._n_columns - n_elements_BE
+        if self._ordered:
+            others_BE = _later(~spoken_for_BE)
+        still_new_BE = torch.minimum(most_sites - n_sites_BE, others_BE)
         fits_BE = (
             (n_sites_BE <= most_sites)
             & (n_elements_BE <= most_elements)
             & (n_elements_BE + still_new_BE >= least_elements)
         )
+        if self._ordered:
+            fits_BE = fits_BE & (missing_BE.cumsum(1) == missing_BE)  # none before it
         stop_B = (
             (n_sites_B >= least_sites)
             & (missing_B == 0)
@@ -99,13 +113,16 @@ class OpenAhead:
         species_BS = fits_BE[:, column_S]
         if self._budget.neutrality == "free":
             return species_BS, stop_B
+        stop_B = stop_B & self._axes.ends(state)
+        if self._in_order is not None:
+            return species_BS & self._in_order.comes_to_zero(state, tables, missing_BE), stop_B
         species_BS = species_BS & self._comes_to_zero(state, tables, missing_BE, n_sites_BE)
         if self._few is not None:
             last_new_BE = n_elements_BE >= most_elements
             species_BS = species_BS & (
                 ~last_new_BE[:, column_S] | self._few.comes_to_zero(state, tables)
             )
-        return species_BS, stop_B & self._axes.ends(state)
+        return species_BS, stop_B
 
     def _comes_to_zero(
         self,
@@ -139,6 +156,11 @@ class OpenAhead:
         reach = charges.within_sites(reach.reshape(-1, *free.shape), least, most)
         self.tables["reach"] = reach.reshape(-1)
         self.tables["strides_E"] = strides(sizes)
+
+
+def _later(are_BE: Tensor) -> Tensor:
+    """Return (B, E) how many of the elements after each one are so."""
+    return are_BE.sum(1, keepdim=True) - are_BE.long().cumsum(1)
 
 
 def _among(codes: Tensor, known_M: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from matgen import Constraint
+from matgen.roles.ordering import ElementOrder
 
 if TYPE_CHECKING:
-    from matgen import Grammar, Representation
+    from matgen import Grammar, Ordering, Representation
     from matgen.roles.representation import SpeciesTokens
     from matgen_constraints.budget import Budget
 
@@ -35,6 +36,12 @@ class CompositionRule(Constraint):
             return None
         return Together(rules=(*single_rules(self), *single_rules(other)))
 
+    def for_ordering(self, ordering: Ordering) -> Constraint:
+        """Return the rule with the order of the elements, where the ordering has one."""
+        if ordering.element_order == "none":
+            return self
+        return Together(rules=single_rules(self), element_order=ordering.element_order)
+
     def bind(self, representation: Representation) -> Grammar:
         """Return the grammar of what the rule leaves.
 
@@ -43,16 +50,18 @@ class CompositionRule(Constraint):
         """
         from matgen_constraints.binding import bound
 
-        return bound(single_rules(self), representation.species_tokens())
+        return bound([self], representation.species_tokens())
 
 
 class Together(CompositionRule):
-    """Several rules; comes from ``join`` and has no text of its own."""
+    """Several rules, or one with an order; comes from ``join`` and ``for_ordering``, not a text."""
 
     name = "together"
 
     rules: tuple[CompositionRule, ...]
     """Every one of them holds."""
+    element_order: ElementOrder = "none"
+    """In which the elements are written."""
 
     @property
     def told(self) -> str:
@@ -64,6 +73,12 @@ class Together(CompositionRule):
         for rule in self.rules:
             budget = rule.narrow(budget, species)
         return budget
+
+    def bind(self, representation: Representation) -> Grammar:
+        """Return the grammar of what all of them leave, in order."""
+        from matgen_constraints.binding import bound
+
+        return bound(self.rules, representation.species_tokens(), self.element_order)
 
 
 def single_rules(rule: CompositionRule) -> tuple[CompositionRule, ...]:

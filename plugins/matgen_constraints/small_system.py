@@ -54,9 +54,11 @@ class SmallSystem:
         composition = np.zeros(np.prod(sizes), dtype=np.int64)
         composition[counts_CE @ strides_E] = np.arange(len(counts_CE))
         reach_CQZ = ends_C[:, None, None] & _end(self._axes)
+        last_C = ((counts_CE > 0) * np.arange(len(numbers))).max(axis=1)
         for n_sites in range(most - 1, -1, -1):
-            at = np.flatnonzero(n_sites_C == n_sites)
+            at_n_sites = np.flatnonzero(n_sites_C == n_sites)
             for element in range(len(numbers)):
+                at = at_n_sites[last_C[at_n_sites] <= element] if columns.ordered else at_n_sites
                 after = composition[counts_CE[at] @ strides_E + strides_E[element]]
                 reach_CQZ[at] |= before(reach_CQZ[after], self._states(columns, element))
         self.tables: Mapping[str, NDArray[np.generic]] = {

@@ -11,12 +11,15 @@ change the order of equal elements.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgen import Crystal, Ordering, SortedOrdering
+
+if TYPE_CHECKING:
+    from matgen.roles.ordering import ElementOrder
 
 
 class High(SortedOrdering):
@@ -29,6 +32,11 @@ class High(SortedOrdering):
         """Return (−Z, x, y, z)."""
         return (-crystal.numbers, *crystal.frac.T)
 
+    @property
+    def element_order(self) -> ElementOrder:
+        """Heaviest first."""
+        return "heaviest_first"
+
 
 class Low(SortedOrdering):
     """Lightest element first; ties by x, y, z ascending."""
@@ -39,6 +47,11 @@ class Low(SortedOrdering):
     def keys(self, crystal: Crystal) -> tuple[NDArray[np.generic], ...]:
         """Return (Z, x, y, z)."""
         return (crystal.numbers, *crystal.frac.T)
+
+    @property
+    def element_order(self) -> ElementOrder:
+        """Lightest first."""
+        return "lightest_first"
 
 
 class Xyz(SortedOrdering):

@@ -15,6 +15,7 @@ import numpy as np
 
 from matgen import Crystal, DatasetSource, Record
 from matgen.roles.dataset import Split
+from matgen.roles.ordering import ElementOrder
 from matgen.roles.representation import SpeciesTokens
 
 Species: TypeAlias = tuple[int, int]
@@ -60,25 +61,44 @@ def crystals_that_obey(
     }
 
 
-def beginnings(crystals: set[Atoms]) -> set[Atoms]:
-    """Return every part of the crystals, the empty one and the whole ones included."""
+def rank(one: Species, order: ElementOrder) -> int:
+    """Return a number that never falls along a crystal written in an order."""
+    number, _ = one
+    return {"none": 0, "heaviest_first": -number, "lightest_first": number}[order]
+
+
+def beginnings(crystals: set[Atoms], order: ElementOrder = "none") -> set[Atoms]:
+    """Return every part of the crystals that can be written first, from the empty to the whole."""
     found = set(crystals)
     new = set(crystals)
     while new:
-        new = {a[:i] + a[i + 1 :] for a in new for i in range(len(a))} - found
+        shorter = set()
+        for atoms in new:
+            last = max((rank(one, order) for one in atoms), default=0)
+            shorter |= {
+                atoms[:i] + atoms[i + 1 :]
+                for i, one in enumerate(atoms)
+                if rank(one, order) == last
+            }
+        new = shorter - found
         found |= new
     return found
 
 
 def following(
-    part: Atoms, species: Sequence[Species], crystals: set[Atoms], parts: set[Atoms]
+    part: Atoms,
+    species: Sequence[Species],
+    crystals: set[Atoms],
+    parts: set[Atoms],
+    order: ElementOrder = "none",
 ) -> set[int]:
     """Return the tokens, species and stop, after which a part can still become a crystal."""
-    order = {one: place for place, one in enumerate(species)}
+    place = {one: index for index, one in enumerate(species)}
     after = {
-        1 + order[one]
+        1 + place[one]
         for one in species
-        if tuple(sorted((*part, one), key=order.__getitem__)) in parts
+        if all(rank(one, order) >= rank(written, order) for written in part)
+        and tuple(sorted((*part, one), key=place.__getitem__)) in parts
     }
     return after | ({len(species) + 1} if part in crystals else set())
 

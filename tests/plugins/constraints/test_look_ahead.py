@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
+from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -16,11 +18,13 @@ from hypothesis import strategies as st
 
 from matgen.elements import symbols
 from matgen.errors import BadOptions
+from matgen.roles.ordering import ElementOrder
 from matgen_constraints import small_system
 from matgen_constraints.binding import bound
 from matgen_constraints.charge_neutral import ChargeNeutral
 from matgen_constraints.element_sets import ChemicalSystem, Elements, Exclude
 from matgen_constraints.formulas import Contains, Formula
+from matgen_constraints.ordered_charges import OrderedCharges
 from matgen_constraints.ranges import NElements, NSites
 from matgen_constraints.rule import CompositionRule
 from matgen_constraints.unseen import Unseen
@@ -56,6 +60,9 @@ EXACT = [
 OPTIMISTIC = [names for names in EXACT if {"unseen", "charge_neutral"} & {*names}]
 """With too many elements for every composition to be looked at beforehand."""
 MANY_ELEMENTS = partial(patch.object, small_system, "LARGEST_PLACES", 0)
+TABLE_TOO_LARGE = partial(patch.object, OrderedCharges, "fits", return_value=False)
+ORDERS = st.sampled_from(get_args(ElementOrder))
+IN_ORDER = st.sampled_from(["heaviest_first", "lightest_first"])
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -132,18 +139,24 @@ def rules(
 
 
 def masks(
-    asked: Sequence[CompositionRule], species: list[Species], max_sites: int, parts: list[Atoms]
+    asked: Sequence[CompositionRule],
+    species: list[Species],
+    max_sites: int,
+    parts: list[Atoms],
+    order: ElementOrder = "none",
 ) -> list[set[int]]:
-    """Return the tokens that the rules allow after each part, written in some order.
+    """Return the tokens that the rules allow after each part, written in an order.
 
     Tokens without meaning are mixed in; they must be allowed always and change nothing.
     """
-    grammar = bound(asked, brute.tokens_of(species, max_sites))
+    grammar = bound(asked, brute.tokens_of(species, max_sites), order)
     shuffled = random.Random(0)
     ids = np.zeros((len(parts), max_sites), dtype=np.int64)
     for row, part in enumerate(parts):
-        ids[row, : len(part)] = [1 + species.index(one) for one in part]
-        shuffled.shuffle(ids[row])
+        written = shuffled.sample(part, len(part))
+        written.sort(key=partial(brute.rank, order=order))
+        places = sorted(shuffled.sample(range(max_sites), len(part)))
+        ids[row, places] = [1 + species.index(one) for one in written]
     state = grammar.begin(len(parts), "cpu")
     for column in torch.from_numpy(ids).T:
         state = grammar.advance(state, column)
@@ -182,9 +195,25 @@ def test_exactly_what_can_still_become_a_crystal_is_allowed(
         with pytest.raises(BadOptions):
             bound(asked, brute.tokens_of(species, max_sites))
         return
-    parts = brute.beginnings(crystals)
-    expected = [brute.following(part, species, crystals, parts) for part in parts]
-    assert masks(asked, species, max_sites, list(parts)) == expected
+    order = data.draw(ORDERS, "order")
+    parts = brute.beginnings(crystals, order)
+    expected = [brute.following(part, species, crystals, parts, order) for part in parts]
+    assert masks(asked, species, max_sites, list(parts), order) == expected
+
+
+@pytest.mark.parametrize("names", [n for n in OPTIMISTIC if "unseen" not in n], ids="+".join)
+@EXAMPLES
+@given(data=st.data(), order=IN_ORDER)
+def test_in_order_neutrality_is_exact_with_more_elements_too(
+    names: tuple[str, ...], data: st.DataObject, order: ElementOrder
+) -> None:
+    asked, species, max_sites, crystals = drawn(data, names)
+    if not crystals:
+        return
+    parts = brute.beginnings(crystals, order)
+    expected = [brute.following(part, species, crystals, parts, order) for part in parts]
+    with MANY_ELEMENTS():
+        assert masks(asked, species, max_sites, list(parts), order) == expected
 
 
 @EXAMPLES
@@ -207,11 +236,13 @@ def test_other_rules_together_forbid_no_crystal_and_end_at_none_else(
     if not crystals:
         return
     stop = len(species) + 1
-    parts = brute.beginnings(crystals)
-    with MANY_ELEMENTS():
-        found = masks(asked, species, max_sites, list(parts))
+    order = data.draw(ORDERS, "order")
+    parts = brute.beginnings(crystals, order)
+    too_large = data.draw(st.booleans(), "table too large")
+    with MANY_ELEMENTS(), TABLE_TOO_LARGE() if too_large else nullcontext():
+        found = masks(asked, species, max_sites, list(parts), order)
     for part, tokens in zip(parts, found, strict=True):
-        needed = brute.following(part, species, crystals, parts)
+        needed = brute.following(part, species, crystals, parts, order)
         assert tokens >= needed
         assert (stop in tokens) == (stop in needed)
 
