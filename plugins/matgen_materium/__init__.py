@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from matgen import hookimpl
 
 if TYPE_CHECKING:
-    from matgen import Backbone, Condition, Ordering, Representation
+    from matgen import Backbone, Condition, Constraint, Ordering, Representation
 
 
 @hookimpl
@@ -51,3 +51,11 @@ def matgen_backbones() -> list[type[Backbone]]:
     from matgen_materium.llama import Llama
 
     return [Llama]
+
+
+@hookimpl
+def matgen_constraints() -> list[type[Constraint]]:
+    from matgen_materium.constraint_cell import Cell
+    from matgen_materium.constraint_start import Start
+
+    return [Cell, Start]
