@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from matgen.catalog import Catalog
-from matgen.commands.devices import pick_precision
+from matgen.devices import pick_precision
 from matgen.generation.decoder import Request
 from matgen.generation.generate import SamplePlan, generate
 from matgen.generation.model_decoder import UncachedDecoder

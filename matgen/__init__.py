@@ -13,6 +13,7 @@ from pluggy import HookimplMarker
 
 if TYPE_CHECKING:
     from matgen import elements as elements
+    from matgen.model import Model as Model
     from matgen.records import Crystal as Crystal
     from matgen.records import Draft as Draft
     from matgen.records import Measurement as Measurement
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matgen.records import Relaxation as Relaxation
     from matgen.records import Sample as Sample
     from matgen.records import Tokens as Tokens
+    from matgen.records import ValueRange as ValueRange
     from matgen.roles.backbone import Backbone as Backbone
     from matgen.roles.component import Component as Component
     from matgen.roles.condition import Condition as Condition
@@ -46,6 +48,7 @@ hookimpl = HookimplMarker("matgen")
 """Marks a function of a plugin as an implementation of one of ``matgen.hookspecs``."""
 
 _HOMES = {
+    "Model": "matgen.model",
     "Crystal": "matgen.records",
     "Draft": "matgen.records",
     "Measurement": "matgen.records",
@@ -53,6 +56,7 @@ _HOMES = {
     "Relaxation": "matgen.records",
     "Sample": "matgen.records",
     "Tokens": "matgen.records",
+    "ValueRange": "matgen.records",
     "Backbone": "matgen.roles.backbone",
     "Component": "matgen.roles.component",
     "Condition": "matgen.roles.condition",

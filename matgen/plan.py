@@ -5,7 +5,6 @@ Only this module and the registry see names; the engine sees components.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -32,10 +31,9 @@ from matgen.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.evaluation.pipeline import EvaluationPlan
-    from matgen.records import PropertyValue
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
-    from matgen.run_dir import Run
+    from matgen.roles.sampler import Score
 
 log = logging.getLogger(__name__)
 
@@ -231,63 +229,6 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:  # values of any TOM
     return settings
 
 
-def parse_requests(
-    texts: Sequence[str], conditions: Sequence[Condition], aliases: Mapping[str, str]
-) -> list[dict[str, PropertyValue]]:
-    """Return the grid of requests that ``--cond`` flags span: one empty request if there are none.
-
-    Args:
-        texts: ``label=value``; a label given several times, or with several values separated by
-            commas, makes one axis of the grid.
-        conditions: Those the model was trained with.
-        aliases: Friendly condition name to qualified name.
-
-    Raises:
-        UnknownName: a condition that the model does not know; lists those it does.
-        BadOptions: a value out of range, or values that exclude each other.
-    """
-    known = {condition.label: condition for condition in conditions}
-    axes: dict[str, list[PropertyValue]] = {}
-    for text in texts:
-        label, equals, written = text.partition("=")
-        if not equals or not written:
-            raise BadOptions(f"--cond {text}: write NAME=VALUE, as in --cond band_gap=1.5")
-        label = aliases.get(label, label).partition(":")[2] or label
-        if label not in known:
-            listed = ", ".join(known) or "none"
-            raise UnknownName(f"this checkpoint was trained without {label!r}; it knows {listed}")
-        axes.setdefault(label, []).extend(_values(known[label], written))
-    grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    for request in grid:
-        for label, value in request.items():
-            others = {other: v for other, v in request.items() if other != label}
-            if reason := known[label].conflict(value, others):
-                raise BadOptions(f"conditions exclude each other: {reason}")
-    return grid
-
-
-def outside_training(grid: Sequence[Mapping[str, PropertyValue]], run: Run) -> list[str]:
-    """Return one sentence per condition, or value of one, that the model was not trained on."""
-    known = run.info["data"]["train"].get("known", {})
-    unseen = dict.fromkeys(label for request in grid for label in request if known.get(label) == 0)
-    base = run.info.get("from")
-    learned = f"what it learned of it is from {base['run']}" if base else "it has not learned it"
-    told: dict[tuple[str, float], str] = {}
-    for request in grid:
-        for label, value in request.items():
-            low, high = run.trained_range.get(label, (None, None))
-            if low is None or high is None or isinstance(value, str) or low <= value <= high:
-                continue
-            told[label, value] = (
-                f"{label}={value:g} is outside the training data ({low:g} to {high:g}); "
-                "expect crystals near the edge of that range at best"
-            )
-    return [
-        *(f"no crystal that the model was trained on has a known {c}; {learned}" for c in unseen),
-        *told.values(),
-    ]
-
-
 def resolve_sampler(
     catalog: Catalog,
     *,
@@ -295,6 +236,7 @@ def resolve_sampler(
     temperatures: Sequence[str],
     flags: Mapping[str, float | None],
     settings: Sequence[str],
+    fields: Mapping[str, Any] | None = None,  # settings of any type
 ) -> Sampler:
     """Return the sampler with the settings that flags gave it.
 
@@ -302,12 +244,14 @@ def resolve_sampler(
         temperatures: ``0.8`` for all, ``coordinate=0.5`` for one kind of token.
         flags: Setting to value; None leaves the sampler's default.
         settings: ``sampler.SETTING=VALUE`` texts.
+        fields: Settings as values, where a program asks.
 
     Raises:
         BadOptions: not a number, or a setting that this sampler does not have.
     """
     taken = _Settings(parse_settings(settings))
     chosen: dict[str, Any] = {k: v for k, v in flags.items() if v is not None}  # field values
+    chosen.update(fields or {})
     per_kind: dict[str, float] = {}
     for text in temperatures:
         kind, equals, value = text.rpartition("=")
@@ -326,6 +270,48 @@ def resolve_sampler(
     built = catalog.build("sampler", name or catalog.choices.default("sampler"), chosen)
     assert isinstance(built, Sampler)
     return built
+
+
+def resolve_ranking(
+    catalog: Catalog,
+    sampler: Sampler,
+    *,
+    best_of: int | None,
+    rank_by: str | None,
+    representation: Representation,
+) -> tuple[Sampler, Score | None]:
+    """Return the sampler that keeps the best of several drafts, and what it scores them by.
+
+    Args:
+        best_of: Drafts for each sample; None leaves the sampler as it is.
+        rank_by: ``log_prob``, ``structure``, or ``EVALUATOR.COLUMN``, with a ``-`` in front where
+            lower is better; None is ``log_prob``.
+
+    Raises:
+        UnknownName, BadOptions: a ranking without drafts to rank, or one that does not exist.
+    """
+    if best_of is None:
+        if rank_by is not None:
+            raise BadOptions("--rank-by ranks several drafts: add --best-of 8")
+        return sampler, None
+    score: Score | None = None
+    by = rank_by or "log_prob"
+    if by not in {"log_prob", "structure"}:
+        from matgen.generation.scoring import evaluator_score
+
+        name, dot, column = by.removeprefix("-").rpartition(".")
+        if not dot:
+            raise BadOptions(
+                f"--rank-by {by}: write log_prob, structure, or EVALUATOR.COLUMN, as in "
+                "validity.valid_structure"
+            )
+        evaluator = cast("Evaluator", catalog.build("evaluator", name))
+        pool = cast("Executor", catalog.build("executor", "executors:local")).open().__enter__()
+        sign = -1 if by.startswith("-") else 1
+        score, by = evaluator_score(evaluator, column, representation, pool, sign=sign), "score"
+    settings = {"n": best_of, "by": by, "sampler": sampler}
+    ranked = catalog.build("sampler", catalog.choices.default("ranking_sampler"), settings)
+    return cast("Sampler", ranked), score
 
 
 def resolve_evaluation(
@@ -542,13 +528,3 @@ def _conditions(
         twice = next(label for label in labels if labels.count(label) > 1)
         raise BadOptions(f"condition {twice!r} is given twice")
     return tuple(chosen)
-
-
-def _values(condition: Condition, text: str) -> list[PropertyValue]:
-    try:
-        return [condition.parse(text)]
-    except BadOptions:
-        parts = text.split(",")
-        if len(parts) == 1:
-            raise
-        return [condition.parse(part.strip()) for part in parts]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,17 @@ SkippedKind: TypeAlias = Literal["unreadable", "same id", "held out elsewhere"]
 
 PropertyValue: TypeAlias = float | str
 """A scalar in its canonical unit, or a text such as a reduced formula."""
+
+
+class ValueRange(NamedTuple):
+    """Values asked for as a range: each sample gets one of its own."""
+
+    low: float
+    high: float
+
+
+AskedValue: TypeAlias = PropertyValue | ValueRange
+"""What may be asked for: a value, or a range of them."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -227,6 +238,9 @@ class Draft:
             ``log_prob - log_mass`` is the log-probability under the masked model.
         finished: False where the token limit or an empty mask ended it.
         reason: Why it is unfinished, empty otherwise.
+        attempts: Times it was begun; more than once where constraints had left no token.
+        log_prob_of_kind: Kind of position to its part of ``log_prob``; empty where a sampler does
+            not tell.
     """
 
     index: int
@@ -235,6 +249,8 @@ class Draft:
     log_mass: float
     finished: bool = True
     reason: str = ""
+    attempts: int = 1
+    log_prob_of_kind: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -246,6 +262,7 @@ class Sample:
         crystal: None where the draft was unfinished (``error`` says why).
         requested: Condition label to the value asked for.
         achieved: Condition label to the value that the crystal itself shows.
+        attempts: Times it was begun; more than once where constraints had left no token.
     """
 
     index: int
@@ -255,6 +272,7 @@ class Sample:
     requested: Mapping[str, PropertyValue] = field(default_factory=dict)
     achieved: Mapping[str, PropertyValue] = field(default_factory=dict)
     error: str = ""
+    attempts: int = 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -47,8 +47,8 @@ def evaluate(
     `matgen evaluate crystals.extxyz --relax chgnet --set relaxer.max_steps=200`
     """
     from matgen.commands.console import catalog_of, log_to_stderr
-    from matgen.commands.devices import pick_device
     from matgen.commands.evaluating import EvaluateFlags, run_evaluation
+    from matgen.devices import pick_device
 
     log_to_stderr()
     run_evaluation(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from matgen.commands.devices import pick_device
+from matgen.devices import pick_device
 
 if TYPE_CHECKING:
     from matgen.training.ranks import Ranks

@@ -11,17 +11,80 @@ import typer
 if TYPE_CHECKING:
     from matgen.records import Sample
 
+_RULES = "Rules that every sample obeys"
+_SCALE = "At scale"
+
 
 def sample(
     ctx: typer.Context,
     out: Annotated[
         Path,
-        typer.Option(help=".extxyz, .jsonl, .zip of CIFs, or a folder of CIFs (no suffix)."),
+        typer.Option(
+            help=".extxyz, .jsonl, .zip of CIFs, or a folder of CIFs (no suffix); with --on, the "
+            "folder of the shards."
+        ),
     ] = Path("crystals.extxyz"),
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Samples per request.")] = 16,
     cond: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, repeat for more; several values of one make a grid."),
+        typer.Option(
+            help="NAME=VALUE, repeat for more; several values (3,5) make a grid, of a range (3..5) "
+            "each sample gets a value of its own."
+        ),
+    ] = None,
+    conds: Annotated[
+        Path | None,
+        typer.Option(help="A CSV table of requests: a column per condition, a row per request."),
+    ] = None,
+    formula: Annotated[
+        str | None, typer.Option(help="Exactly this reduced formula.", rich_help_panel=_RULES)
+    ] = None,
+    contains: Annotated[
+        str | None, typer.Option(help="At least these atoms: Fe2O.", rich_help_panel=_RULES)
+    ] = None,
+    elements: Annotated[
+        str | None, typer.Option(help="None but these: Li,Fe,O.", rich_help_panel=_RULES)
+    ] = None,
+    exclude: Annotated[
+        str | None, typer.Option(help="None of these: Tc,Pm.", rich_help_panel=_RULES)
+    ] = None,
+    chemical_system: Annotated[
+        str | None,
+        typer.Option(help="All of these, no others: Li-Fe-O.", rich_help_panel=_RULES),
+    ] = None,
+    n_sites: Annotated[
+        str | None, typer.Option(help="Sites in the cell: 8, or 4..12.", rich_help_panel=_RULES)
+    ] = None,
+    n_elements: Annotated[
+        str | None, typer.Option(help="Different elements: 3, or 2..4.", rich_help_panel=_RULES)
+    ] = None,
+    charge_neutral: Annotated[
+        bool, typer.Option("--charge-neutral", help="States add up to 0.", rich_help_panel=_RULES)
+    ] = False,
+    unseen_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--unseen-formulas", help="No formula of the training data.", rich_help_panel=_RULES
+        ),
+    ] = False,
+    min_distance: Annotated[
+        str | None, typer.Option(help="No two sites closer, Å.", rich_help_panel=_RULES)
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(help="This cell: a,b,c,α,β,γ or a structure file.", rich_help_panel=_RULES),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Complete the structure in this file; FILE:atoms keeps its sites alone, FILE:cell "
+            "its cell.",
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(help="Any rule: NAME or NAME=TEXT (repeat).", rich_help_panel=_RULES),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="A run directory; the shipped model if left out.")
@@ -37,8 +100,28 @@ def sample(
     top_p: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Only the likeliest of this mass.")
     ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Only tokens at least so likely, against the likeliest."
+        ),
+    ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance; 1 is plain conditioning.")
+        list[str] | None,
+        typer.Option(
+            help="Classifier-free guidance, 1 is plain conditioning: 1.5, or for one condition "
+            "band_gap=3 (repeat)."
+        ),
+    ] = None,
+    best_of: Annotated[
+        int | None, typer.Option(min=1, help="Draw so many for each sample and keep the best.")
+    ] = None,
+    rank_by: Annotated[
+        str | None,
+        typer.Option(
+            help="What is best: log_prob, structure (log p of coordinates and lattice), or "
+            "EVALUATOR.COLUMN, with a - in front where lower is better."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Sample i depends on (seed, i) alone.")] = 0,
     symmetrize: Annotated[
@@ -46,7 +129,27 @@ def sample(
         typer.Option(min=1e-6, help="Write conventional cells symmetrised at this symprec, Å."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what lies outside the training data.")
+    ] = False,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Spread the work and write shards that a second call completes: processes, ray.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Workers of --on; 0: one per core.", rich_help_panel=_SCALE),
+    ] = 0,
+    shard_size: Annotated[
+        int, typer.Option(min=0, help="Samples per shard; 0 chooses.", rich_help_panel=_SCALE)
+    ] = 0,
+    shard_format: Annotated[
+        str, typer.Option(help="parquet or extxyz.", rich_help_panel=_SCALE)
+    ] = "parquet",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="sampler.SETTING=VALUE (repeat).")
     ] = None,
@@ -57,9 +160,19 @@ def sample(
     Examples: `matgen sample -n 64 --out crystals.extxyz`  ·
     `matgen sample --cond bandgap=1.5 --cond hhi=2.0`  ·
     `matgen sample --cond space_group=225 --cond space_group=194 -n 8 --out cifs --symmetrize 0.01`
+    ·  `matgen sample --chemical-system Li-Fe-O --charge-neutral --unseen-formulas`  ·
+    `matgen sample -n 100000 --on processes --out library`
     """
     import time
 
+    from matgen.asking import (
+        outside_training,
+        parse_constraints,
+        parse_guidance,
+        parse_requests,
+        read_requests,
+        with_rules,
+    )
     from matgen.commands.console import (
         catalog_of,
         log_to_stderr,
@@ -68,49 +181,126 @@ def sample(
         say,
         warn,
     )
-    from matgen.commands.devices import pick_device, pick_precision
-    from matgen.generation.generate import SamplePlan, generate
+    from matgen.devices import pick_device, pick_precision
+    from matgen.errors import BadOptions
+    from matgen.generation.generate import Progress, SamplePlan, generate
     from matgen.io.writing import check_target, write_samples
-    from matgen.plan import outside_training, parse_requests, resolve_sampler
-    from matgen.run_dir import load_model, shipped_model
+    from matgen.plan import resolve_ranking, resolve_sampler
+    from matgen.run_dir import load_model, load_run, shipped_model
 
     started = time.perf_counter()
     log_to_stderr()
     catalog = catalog_of(ctx)
     where = pick_device(device)
-    network, run = load_model(model or shipped_model(), catalog, device=where)
-    grid = parse_requests(
-        cond or [], run.spec.conditions, catalog.choices.file.aliases.get("condition", {})
+    exact = pick_precision(precision, where)
+    run = load_run(model or shipped_model(), catalog)
+    conditions = run.spec.conditions
+    aliases = catalog.choices.file.aliases.get("condition", {})
+    if conds is not None and cond:
+        raise BadOptions("--conds has the requests already; leave out --cond")
+    grid = (
+        parse_requests(cond or [], conditions, aliases)
+        if conds is None
+        else read_requests(conds, conditions, aliases)
     )
+    rules = {
+        "formula": formula,
+        "contains": contains,
+        "elements": elements,
+        "exclude": exclude,
+        "chemical_system": chemical_system,
+        "n_sites": n_sites,
+        "n_elements": n_elements,
+        "charge_neutral": "" if charge_neutral else None,
+        "unseen_formulas": "" if unseen_formulas else None,
+        "min_distance": min_distance,
+        "cell": cell,
+        "start": start,
+    }
+    written = [f"{name}={text}" for name, text in rules.items() if text is not None]
+    constraints = parse_constraints([*written, *(constraint or [])], catalog, run)
+    grid = with_rules(grid, {"reduced_formula": formula, "chemical_system": chemical_system}, run)
     for remark in outside_training(grid, run):
+        if strict:
+            raise BadOptions(f"{remark} (--strict)")
         warn(remark)
-    plan = SamplePlan(
-        model=network,
-        sampler=resolve_sampler(
+    drawing_with, score = resolve_ranking(
+        catalog,
+        resolve_sampler(
             catalog,
             name=sampler,
             temperatures=temperature or [],
-            flags={"top_k": top_k, "top_p": top_p},
+            flags={"top_k": top_k, "top_p": top_p, "min_p": min_p},
             settings=set_ or [],
         ),
+        best_of=best_of,
+        rank_by=rank_by,
+        representation=run.spec.representation,
+    )
+    weights = parse_guidance(guidance or [], conditions, aliases)
+    if on is not None:
+        from matgen.commands.sharded_sampling import ShardedRequest, sample_in_shards
+
+        if score is not None:
+            raise BadOptions("--rank-by an evaluator does not work with --on; rank by log_prob")
+        if symmetrize is not None:
+            raise BadOptions("--symmetrize does not work with --on; symmetrise what you keep")
+        if shard_format not in {"parquet", "extxyz"}:
+            raise BadOptions(f"--shard-format {shard_format}: write parquet or extxyz")
+        told = sample_in_shards(
+            ShardedRequest(
+                run=run,
+                out=out,
+                sampler=drawing_with,
+                constraints=constraints,
+                grid=grid,
+                n=n,
+                seed=seed,
+                guidance=weights,
+                device=where,
+                precision=exact,
+                file_format="parquet" if shard_format == "parquet" else "extxyz",
+                shard_size=shard_size,
+            ),
+            catalog.build("executor", on, {"n_workers": workers}),  # type: ignore[arg-type]  # the role says so
+            catalog,
+        )
+        if json_out:
+            print_json(told)
+        else:
+            typer.echo(str(out))
+        return
+    network, run = load_model(run.folder, catalog, device=where)
+    plan = SamplePlan(
+        model=network,
+        sampler=drawing_with,
+        constraints=constraints,
         grid=tuple(grid),
         n=n,
         seed=seed,
-        guidance=guidance,
+        guidance=weights,
         device=where,
-        precision=pick_precision(precision, where),
+        precision=exact,
+        score=score,
     )
     asked = n * len(grid)
     check_target(out, asked)
     loaded = time.perf_counter()
     failed = 0
     seconds = 0.0
+    progress = Progress(asked)
+    log_mass: list[float] = []
+
+    def noted(so_far: Progress) -> None:
+        nonlocal progress
+        progress = so_far
+
     with progress_bar() as bar:
         task = bar.add_task("sampling", total=asked)
 
         def counted() -> Iterator[Sample]:
             nonlocal failed, seconds
-            drawing = generate(plan)
+            drawing = generate(plan, observer=noted)
             while True:
                 # Writing has its own cost (and imports): the rate is that of the model alone.
                 before = time.perf_counter()
@@ -119,6 +309,8 @@ def sample(
                 if drawn is None:
                     return
                 failed += drawn.crystal is None
+                if drawn.crystal is not None and drawn.log_mass is not None:
+                    log_mass.append(drawn.log_mass)
                 bar.advance(task)
                 yield drawn
 
@@ -133,11 +325,27 @@ def sample(
         "start_up_seconds": round(loaded - started, 3),
         "model": str(run.folder),
         "seed": seed,
+        "attempts": progress.attempts,
+        "mean_log_mass": sum(log_mass) / len(log_mass) if log_mass else None,
     }
     if json_out:
         print_json(summary)
         return
     say(f"{seconds / asked:.3f} s per crystal on {where}")
+    if constraints and log_mass:
+        tried = progress.attempts
+        say(
+            f"rules: {asked - failed} of {tried} attempts finished; the model gave what they allow "
+            f"{sum(log_mass) / len(log_mass):.1f} nats of its log-probability"
+        )
     if failed:
-        warn(f"{failed} of {asked} samples reached the token limit unfinished")
+        warn(
+            f"{failed} of {asked} samples are not there: the token limit was reached, or the rules "
+            "left no token in any attempt; .jsonl output says which"
+        )
+    if failed == asked and constraints:
+        raise BadOptions(
+            "no sample meets these rules together; relax one, or give more tries "
+            "(--set sampler.retries=100)"
+        )
     typer.echo(str(out))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matgen.generation.model_decoder import Precision
     from matgen.generation.sharded import ShardProgress
     from matgen.io.shard_manifest import ShardFormat
-    from matgen.records import PropertyValue
+    from matgen.records import AskedValue
     from matgen.roles.constraint import Constraint
     from matgen.roles.executor import Executor
     from matgen.roles.sampler import Sampler
@@ -43,10 +43,10 @@ class ShardedRequest:
     out: Path
     sampler: Sampler
     constraints: Sequence[Constraint]
-    grid: Sequence[Mapping[str, PropertyValue]]
+    grid: Sequence[Mapping[str, AskedValue]]
     n: int
     seed: int
-    guidance: float | None
+    guidance: Mapping[str, float] | None
     device: str
     precision: Precision
     file_format: ShardFormat = "parquet"

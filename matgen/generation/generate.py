@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
+import torch
+
 from matgen.errors import BadOptions, CrystalError
 from matgen.generation.constraints import bound
 from matgen.generation.decoder import Request
 from matgen.generation.grammar import Intersection
 from matgen.generation.streams import Streams
-from matgen.records import Draft, PropertyValue, Sample
+from matgen.records import AskedValue, Draft, PropertyValue, Sample, ValueRange
 
 if TYPE_CHECKING:
     from matgen.generation.decoder import Decoder
@@ -34,10 +36,12 @@ class SamplePlan:
     Attributes:
         model: Trained, in eval mode.
         constraints: Rules that every sample obeys.
-        grid: What to ask for: condition label to value, one mapping per grid point.
+        grid: What to ask for: condition label to value, one mapping per grid point. Of a range,
+            each sample gets a value that its index decides.
         n: Samples per grid point.
         seed: With a sample's index it decides its random numbers.
-        guidance: Weight of the conditions; None for the plain conditional model.
+        guidance: Weight of the conditions, or of each (see ``GuidedDecoder``); None for the plain
+            conditional model.
         device: Where the model runs.
         precision: Of its weights.
         first_index: Index of the first sample; the samples of a grid point are consecutive.
@@ -47,10 +51,10 @@ class SamplePlan:
     model: CrystalModel
     sampler: Sampler
     constraints: tuple[Constraint, ...] = ()
-    grid: tuple[Mapping[str, PropertyValue], ...] = ({},)
+    grid: tuple[Mapping[str, AskedValue], ...] = ({},)
     n: int = 1
     seed: int = 0
-    guidance: float | None = None
+    guidance: float | Mapping[str, float] | None = None
     device: str = "cpu"
     precision: Precision = "float32"
     first_index: int = 0
@@ -66,12 +70,14 @@ class Progress:
         drafted: Sequences drawn so far, unfinished ones included.
         unfinished: Those that the token limit or an empty mask ended.
         n_tokens: Tokens in all of them, prompts included.
+        attempts: Times that they were begun.
     """
 
     asked: int
     drafted: int = 0
     unfinished: int = 0
     n_tokens: int = 0
+    attempts: int = 0
 
 
 SampleObserver: TypeAlias = Callable[[Progress], None]
@@ -95,7 +101,7 @@ def generate(plan: SamplePlan, *, observer: SampleObserver | None = None) -> Ite
     representation = plan.model.spec.representation
     grammar = Intersection(
         representation.grammar(),
-        bound(plan.constraints, representation),
+        bound(plan.constraints, representation, plan.model.spec.ordering),
         continuous=representation.vocabulary().continuous,
     )
     drafts = plan.sampler.draw(
@@ -110,7 +116,7 @@ def generate(plan: SamplePlan, *, observer: SampleObserver | None = None) -> Ite
 
 
 def _decoder(plan: SamplePlan) -> Decoder:
-    from matgen.generation.guidance import GuidedDecoder
+    from matgen.generation.guidance import REST, GuidedDecoder
     from matgen.generation.model_decoder import ModelDecoder
 
     decoder = ModelDecoder(
@@ -121,11 +127,19 @@ def _decoder(plan: SamplePlan) -> Decoder:
     )
     if plan.guidance is None:
         return decoder
-    if not abs(plan.guidance) <= _STRONGEST_GUIDANCE:
-        raise BadOptions(
-            f"guidance {plan.guidance:g} is no usable weight; 1 is plain conditioning, and usual "
-            f"weights are 1 to 5 (at most {_STRONGEST_GUIDANCE:g})"
-        )
+    weights = plan.guidance if isinstance(plan.guidance, Mapping) else {REST: plan.guidance}
+    known = {condition.label for condition in plan.model.spec.conditions}
+    for label, weight in weights.items():
+        if not abs(weight) <= _STRONGEST_GUIDANCE:
+            raise BadOptions(
+                f"guidance {weight:g} is no usable weight; 1 is plain conditioning, and usual "
+                f"weights are 1 to 5 (at most {_STRONGEST_GUIDANCE:g})"
+            )
+        if label != REST and label not in known:
+            raise BadOptions(
+                f"guidance of {label!r}: this model was trained without it; it knows "
+                f"{', '.join(sorted(known)) or 'no conditions'}"
+            )
     return GuidedDecoder(decoder, plan.guidance)
 
 
@@ -136,6 +150,8 @@ class _Requests(Sequence[Request]):
         known = [condition.label for condition in plan.model.spec.conditions]
         representation = plan.model.spec.representation
         self._plan = plan
+        self._streams = Streams(plan.seed)
+        self._conditions = {c.label: c for c in plan.model.spec.conditions}
         self._prompts = []
         for wanted in plan.grid:
             for label in wanted:
@@ -144,7 +160,13 @@ class _Requests(Sequence[Request]):
                         f"this model was trained without {label!r}; it knows "
                         f"{', '.join(known) or 'no conditions'}"
                     )
-            prompted = {k: v for k, v in wanted.items() if k in representation.prompted}
+                if isinstance(wanted[label], ValueRange) and label in representation.prompted:
+                    raise BadOptions(f"{label} starts the sequence and takes one value, no range")
+            prompted = {
+                k: v
+                for k, v in wanted.items()
+                if k in representation.prompted and not isinstance(v, ValueRange)
+            }
             self._prompts.append(representation.prompt(prompted))
 
     def __len__(self) -> int:
@@ -161,7 +183,19 @@ class _Requests(Sequence[Request]):
             raise IndexError(at)
         place = at % len(self)
         point = place // self._plan.n
-        return Request(self._plan.first_index + place, self._prompts[point], self._plan.grid[point])
+        index = self._plan.first_index + place
+        return Request(index, self._prompts[point], self._asked(index, point))
+
+    def _asked(self, index: int, point: int) -> dict[str, PropertyValue]:
+        """Return the values of one sample: those of its grid point, one from each range."""
+        asked: dict[str, PropertyValue] = {}
+        for place, (label, value) in enumerate(self._plan.grid[point].items()):
+            if isinstance(value, ValueRange):
+                uniform = self._streams.uniform(torch.tensor([index]), -1 - place)
+                asked[label] = self._conditions[label].between(*value, float(uniform))
+            else:
+                asked[label] = value
+        return asked
 
 
 def _in_order(
@@ -180,6 +214,7 @@ def _in_order(
             progress.drafted + len(chunk),
             progress.unfinished + sum(not draft.finished for draft in chunk),
             progress.n_tokens + sum(len(draft.tokens) for draft in chunk),
+            progress.attempts + sum(draft.attempts for draft in chunk),
         )
         if observer is not None:
             observer(progress)
@@ -206,6 +241,7 @@ def _samples(plan: SamplePlan, requests: _Requests, drafts: Sequence[Draft]) -> 
                 draft.log_mass,
                 requested=requested,
                 error=draft.reason,
+                attempts=draft.attempts,
             )
             continue
         crystal = next(decoded)
@@ -224,4 +260,5 @@ def _samples(plan: SamplePlan, requests: _Requests, drafts: Sequence[Draft]) -> 
             draft.log_mass,
             requested=requested,
             achieved={label: value for label, value in measured.items() if value is not None},
+            attempts=draft.attempts,
         )

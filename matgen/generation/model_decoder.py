@@ -80,6 +80,38 @@ def _packed_bits(model: CrystalModel) -> Bits | None:
     return None
 
 
+@torch.inference_mode()
+def sequence_log_probs(
+    model: CrystalModel, requests: Sequence[Request], *, device: str
+) -> list[NDArray[np.float64]]:
+    """Return the log-probability of every token but the first of whole sequences, one array each.
+
+    Args:
+        model: As ``ready_to_sample`` gives it.
+        requests: The sequence as prompt, and what is asked for.
+        device: Where the model is.
+    """
+    ids, values, lengths = _padded(requests, device)
+    x_BnD = torch.cat([_slots(model, requests, device), _embedded(model, ids, values)], 1)
+    n_slots = model.n_slots
+    cache = model.language_model.new_cache(
+        len(requests), x_BnD.shape[1], dtype=x_BnD.dtype, device=device
+    )
+    h_BnD = model.language_model.step(x_BnD, n_slots + lengths, cache)[:, n_slots:-1]
+    log_probs = model.language_model.logits(h_BnD).double().log_softmax(-1)
+    following = ids[:, 1:]
+    found = log_probs.gather(2, following[..., None]).squeeze(2)
+    if model.vocabulary.continuous:
+        flat = following.flatten()
+        carries = torch.isin(flat, torch.tensor(model.vocabulary.continuous, device=device))
+        density = _value_distribution(model, h_BnD.flatten(0, 1), flat).log_prob(
+            values[:, 1:].flatten()
+        )
+        found = found + torch.where(carries, density, 0.0).view(found.shape).double()
+    host = found.cpu().numpy()
+    return [host[row, : length - 1] for row, length in enumerate(lengths.tolist())]
+
+
 class ModelDecoder(Decoder):
     """The fast decoder: every token passes through the network once.
 

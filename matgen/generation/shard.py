@@ -23,7 +23,7 @@ from matgen.io.digests import sha256_of
 from matgen.io.shard_manifest import FinishedShard, ShardFormat, shard_name
 from matgen.io.shard_writing import shard_file
 from matgen.model_spec import ModelSpec
-from matgen.records import Crystal, PropertyValue
+from matgen.records import AskedValue, Crystal
 
 if TYPE_CHECKING:
     from matgen.generation.model_decoder import Precision
@@ -65,10 +65,10 @@ class ShardPlan:
     shard_size: int
     file_format: ShardFormat = "parquet"
     constraints: tuple[Constraint, ...] = ()
-    grid: tuple[Mapping[str, PropertyValue], ...] = ({},)
+    grid: tuple[Mapping[str, AskedValue], ...] = ({},)
     n: int = 1
     seed: int = 0
-    guidance: float | None = None
+    guidance: Mapping[str, float] | None = None
     device: str = "cpu"
     precision: Precision = "float32"
 

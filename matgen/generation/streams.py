@@ -20,13 +20,13 @@ class Streams:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def uniform(self, indices: Tensor, draws: Tensor | int, *, salt: int = 0) -> Tensor:
+    def uniform(self, indices: Tensor, draws: Tensor | int, *, salt: Tensor | int = 0) -> Tensor:
         """Return (B,) float64 in the open interval (0, 1).
 
         Args:
             indices: (B,) int64 sample indices.
             draws: (B,) int64 or one number: which draw of the sample this is (its length, say).
-            salt: Tells apart several numbers of one draw.
+            salt: Tells apart several numbers of one draw; one number, or (B,) int64.
         """
         key = _mix(torch.full_like(indices, self.seed) * _GAMMA + salt)
         key = _mix(key + indices * _GAMMA)

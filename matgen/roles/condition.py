@@ -100,6 +100,15 @@ class Condition(Component):
             return float(requested != achieved)
         return abs(achieved - requested)
 
+    def between(self, low: PropertyValue, high: PropertyValue, uniform: float) -> PropertyValue:
+        """Return the value at ``uniform``, in (0, 1), of the way from ``low`` to ``high``.
+
+        Raises:
+            BadOptions: values of this property have no range.
+        """
+        del uniform
+        raise BadOptions(f"{self.label}={low}..{high}: only numbers have a range")
+
     def conflict(self, value: PropertyValue, others: Mapping[str, PropertyValue]) -> str:
         """Return why no crystal can have this value together with the others asked for, or "".
 
@@ -145,6 +154,10 @@ class ScalarCondition(Condition):
                 f"{self.measured_in}"
             )
         return value
+
+    def between(self, low: PropertyValue, high: PropertyValue, uniform: float) -> PropertyValue:
+        """Return the number ``uniform`` of the way from ``low`` to ``high``."""
+        return float(low) + uniform * (float(high) - float(low))
 
     def feature(self, value: Any) -> float:  # the role's signature; a float here
         """Return the number the network sees; the value itself unless overridden."""

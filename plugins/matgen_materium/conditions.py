@@ -140,6 +140,10 @@ class NSites(ScalarCondition):
             raise BadOptions(f"n_sites={text} is not a whole number")
         return value
 
+    def between(self, low: PropertyValue, high: PropertyValue, uniform: float) -> PropertyValue:
+        """Return one of the whole numbers from ``low`` to ``high``, all alike."""
+        return _whole_between(low, high, uniform)
+
     def feature(self, value: Any) -> float:  # the role's signature; a count here
         """Return a tenth of the number, near one for usual cells."""
         return float(value) / 10.0
@@ -162,6 +166,10 @@ class SpaceGroup(Condition):
         if not text.isdecimal() or not 1 <= int(text) <= 230:
             raise BadOptions(f"space_group={text} is no space-group number; give 1 to 230")
         return float(text)
+
+    def between(self, low: PropertyValue, high: PropertyValue, uniform: float) -> PropertyValue:
+        """Return one of the whole numbers from ``low`` to ``high``, all alike."""
+        return _whole_between(low, high, uniform)
 
     def feature(self, value: Any) -> float:  # the role's signature; a number here
         """Return the number, which picks an embedding."""
@@ -222,3 +230,8 @@ class Column(ScalarCondition):
             raise BadOptions(f"no training row has a value for {self.title!r}")
         measured = {"centre": float(numbers.mean()), "scale": float(numbers.std()) or 1.0}
         return self.model_copy(update={name: measured[name] for name in missing})
+
+
+def _whole_between(low: PropertyValue, high: PropertyValue, uniform: float) -> float:
+    n = int(high) - int(low) + 1
+    return float(int(low) + int(uniform * n))

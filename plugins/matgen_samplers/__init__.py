@@ -13,5 +13,6 @@ if TYPE_CHECKING:
 @hookimpl
 def matgen_samplers() -> list[type[Sampler]]:
     from matgen_samplers.ancestral import Ancestral
+    from matgen_samplers.best_of import BestOf
 
-    return [Ancestral]
+    return [Ancestral, BestOf]

@@ -37,7 +37,10 @@ class Ancestral(Sampler):
     """Keep the likeliest tokens that make up this mass; 1 keeps all."""
     min_p: float = Field(default=0.0, ge=0, le=1)
     """Keep tokens at least this fraction as likely as the likeliest; 0 keeps all."""
-    batch_size: int = Field(default=256, ge=1)
+    retries: int = Field(default=16, ge=0)
+    """Times that a sample is begun again, with other random numbers, when constraints leave it no
+    token: rejection, which keeps the distribution of those that finish."""
+    batch_size: int = Field(default=128, ge=1)
     """Rows decoded at once; bounded by memory, changes no sample."""
 
     def draw(

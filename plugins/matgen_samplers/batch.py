@@ -5,7 +5,8 @@ Axes: B rows, R rows taken or refilled, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -40,8 +41,17 @@ _REASONS: Final = (
     "the token limit of {max_tokens} was reached",
     "the grammar does not allow the prompt",
 )
-_COMPONENT_SALT, _VALUE_SALT = 1, 2
-"""Tell the two random numbers for a value from the one for its token."""
+_COMPONENT_SALT, _VALUE_SALT, _SALTS = 1, 2, 4
+"""Tell the two random numbers for a value from the one for its token, and attempts apart."""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A request that starts in a row, for the ``number``-th time after the first."""
+
+    request: Request
+    place: int
+    number: int
 
 
 class Batch:
@@ -65,6 +75,7 @@ class Batch:
         self._device = decoder.device
         self._continuous = torch.tensor(decoder.continuous, dtype=torch.int64, device=self._device)
         self._temperatures = torch.tensor(temperatures, dtype=torch.float64, device=self._device)
+        self._kind_names = grammar.kind_names
         self._steps = 1 if self._device == "cpu" else _STEPS_BETWEEN_LOOKS
         self._rows: Rows = {}
         self._state: GrammarState = {}
@@ -75,9 +86,8 @@ class Batch:
         started = min(self._settings.batch_size, len(requests))
         if not started:
             return
-        first = [requests[i] for i in range(started)]
-        self._rows, self._state = self._fresh(first)
-        self._decoder.begin(first)
+        self._rows, self._state = self._fresh(self._begun(requests, range(started)))
+        self._decoder.begin([requests[i] for i in range(started)])
         while self._decoder.rows:
             for _ in range(self._steps):
                 self._step()
@@ -88,19 +98,34 @@ class Batch:
             # With nobody waiting, rows are dropped once half of them idle.
             if active and len(done) < (enough if n_waiting else self._decoder.rows / 2):
                 continue
-            yield from self._drafts(take_rows(self._rows, done))
-            n_new = min(n_waiting, len(done))
-            self._refill(done, [requests[started + i] for i in range(n_new)])
+            ended = take_rows(self._rows, done)
+            again = (ended["reason"] == _STUCK) & (ended["attempt"] < self._settings.retries)
+            yield from self._drafts(take_rows(ended, ~again))
+            repeated = self._repeated(requests, take_rows(ended, again))
+            n_new = min(n_waiting, len(done) - len(repeated))
+            begun = self._begun(requests, range(started, started + n_new))
+            self._refill(done, [*repeated, *begun])
             started += n_new
 
-    def _refill(self, done: Tensor, requests: Sequence[Request]) -> None:
-        """Start requests in the first of the rows that are done and drop the others."""
-        n_new = len(requests)
-        if requests:
-            rows, state = self._fresh(requests)
+    def _begun(self, requests: Sequence[Request], places: Iterable[int]) -> list[_Attempt]:
+        return [_Attempt(requests[place], place, 0) for place in places]
+
+    def _repeated(self, requests: Sequence[Request], stuck: Rows) -> list[_Attempt]:
+        """Return the next attempt of rows in which no token was left."""
+        places, attempts = stuck["place"].tolist(), stuck["attempt"].tolist()
+        return [
+            _Attempt(requests[place], place, attempt + 1)
+            for place, attempt in zip(places, attempts, strict=True)
+        ]
+
+    def _refill(self, done: Tensor, attempts: Sequence[_Attempt]) -> None:
+        """Start attempts in the first of the rows that are done and drop the others."""
+        n_new = len(attempts)
+        if attempts:
+            rows, state = self._fresh(attempts)
             self._rows = put_rows(self._rows, done[:n_new], rows)
             self._state = put_rows(self._state, done[:n_new], state)
-            self._decoder.replace(done[:n_new], requests)
+            self._decoder.replace(done[:n_new], [attempt.request for attempt in attempts])
         if n_new < len(done):
             keep = torch.ones(self._decoder.rows, dtype=torch.bool, device=self._device)
             keep[done[n_new:]] = False
@@ -118,15 +143,16 @@ class Batch:
         reason = rows["reason"].masked_fill(stuck, _STUCK).masked_fill(full, _FULL)
         active = ~(rows["done"] | stuck | full)
         logits = self._decoder.logits()
+        kinds = grammar.kinds(state)
         chances = probabilities(
             logits,
             mask | ~active[:, None],
-            temperature=self._temperatures[grammar.kinds(state)],
+            temperature=self._temperatures[kinds],
             top_k=self._settings.top_k,
             top_p=self._settings.top_p,
             min_p=self._settings.min_p,
         )
-        ids = pick(chances, self._streams.uniform(rows["index"], rows["lengths"]))
+        ids = pick(chances, self._uniform(0))
         raw = logits.double().log_softmax(1)
         log_prob = raw.gather(1, ids[:, None]).squeeze(1)
         log_mass = raw.masked_fill(~mask, -torch.inf).logsumexp(1)
@@ -140,14 +166,24 @@ class Batch:
         at = rows["lengths"].masked_fill(~active, self._max_tokens)[:, None]
         self._rows = {
             "index": rows["index"],
+            "place": rows["place"],
+            "attempt": rows["attempt"],
             "ids": rows["ids"].scatter(1, at, ids[:, None]),
             "values": rows["values"].scatter(1, at, values[:, None]),
             "lengths": rows["lengths"] + active,
-            "log_prob": torch.where(active, rows["log_prob"] + log_prob, rows["log_prob"]),
+            "log_prob": rows["log_prob"].scatter_add(
+                1, kinds[:, None], torch.where(active, log_prob, 0.0)[:, None]
+            ),
             "log_mass": torch.where(active, rows["log_mass"] + log_mass, rows["log_mass"]),
             "reason": reason,
             "done": ~active | grammar.finished(self._state),
         }
+
+    def _uniform(self, salt: int) -> Tensor:
+        """Return (B,) random numbers of the next token; each attempt has its own."""
+        rows = self._rows
+        salts = salt + _SALTS * rows["attempt"]
+        return self._streams.uniform(rows["index"], rows["lengths"], salt=salts)
 
     def _draw_values(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (B,) values of the tokens drawn, their log density, and the log mass in bounds.
@@ -161,12 +197,8 @@ class Batch:
             interval = -infinite, infinite
         low, high = interval
         distribution = self._decoder.value_distribution(ids)
-        index, at = self._rows["index"], self._rows["lengths"]
         values = distribution.sample(
-            self._streams.uniform(index, at, salt=_COMPONENT_SALT),
-            self._streams.uniform(index, at, salt=_VALUE_SALT),
-            low,
-            high,
+            self._uniform(_COMPONENT_SALT), self._uniform(_VALUE_SALT), low, high
         )
         raw = distribution.log_prob(values)
         mass = raw - distribution.log_prob(values, low, high)
@@ -176,8 +208,9 @@ class Batch:
             torch.where(carries, mass, 0.0).double(),
         )
 
-    def _fresh(self, requests: Sequence[Request]) -> tuple[Rows, GrammarState]:
+    def _fresh(self, attempts: Sequence[_Attempt]) -> tuple[Rows, GrammarState]:
         """Return rows that hold the prompts, and the grammar's state after them."""
+        requests = [attempt.request for attempt in attempts]
         lengths = np.array([len(request.prompt) for request in requests], dtype=np.int64)
         longest = int(lengths.max())
         if longest > self._max_tokens:
@@ -191,13 +224,20 @@ class Batch:
             ids[row, : lengths[row]] = request.prompt.ids
             if request.prompt.values is not None:
                 values[row, : lengths[row]] = request.prompt.values
-        index = torch.tensor([r.index for r in requests], dtype=torch.int64, device=self._device)
+        index, place, attempt = torch.tensor(
+            [(a.request.index, a.place, a.number) for a in attempts],
+            dtype=torch.int64,
+            device=self._device,
+        ).unbind(1)
+        per_kind = (len(requests), len(self._kind_names))
         rows = {
             "index": index,
+            "place": place,
+            "attempt": attempt,
             "ids": torch.from_numpy(ids).to(self._device),
             "values": torch.from_numpy(values).to(self._device),
             "lengths": torch.from_numpy(lengths).to(self._device),
-            "log_prob": torch.zeros(len(requests), dtype=torch.float64, device=self._device),
+            "log_prob": torch.zeros(per_kind, dtype=torch.float64, device=self._device),
             "log_mass": torch.zeros(len(requests), dtype=torch.float64, device=self._device),
             "reason": torch.zeros_like(index),
         }
@@ -225,8 +265,12 @@ class Batch:
                     host["ids"][row, :length].copy(),
                     host["values"][row, :length].copy() if with_values else None,
                 ),
-                log_prob=float(host["log_prob"][row]),
+                log_prob=float(host["log_prob"][row].sum()),
                 log_mass=float(host["log_mass"][row]),
                 finished=reason == _FINISHED,
                 reason=_REASONS[reason].format(max_tokens=self._max_tokens),
+                attempts=int(host["attempt"][row]) + 1,
+                log_prob_of_kind=dict(
+                    zip(self._kind_names, host["log_prob"][row].tolist(), strict=True)
+                ),
             )

@@ -1,4 +1,4 @@
-"""Which device ``auto`` means; commands decide, the library is told."""
+"""Which device ``auto`` means; commands and ``Model.load`` decide, the engine is told."""
 
 from __future__ import annotations
 
