@@ -56,6 +56,7 @@ def matgen_backbones() -> list[type[Backbone]]:
 @hookimpl
 def matgen_constraints() -> list[type[Constraint]]:
     from matgen_materium.constraint_cell import Cell
+    from matgen_materium.constraint_distance import MinDistance
     from matgen_materium.constraint_start import Start
 
-    return [Cell, Start]
+    return [Cell, Start, MinDistance]
