@@ -21,14 +21,15 @@ def bound(
     Args:
         constraints: In any order.
         representation: Whose tokens are written.
-        ordering: In which the model was trained to write; None where sites may come in any order.
+        ordering: In which the model was trained to write, and which rules keep where none of them
+            orders the sites itself; None where sites may come in any order.
 
     Raises:
         BadOptions: one means nothing for this representation, can never be met, or two of them
             contradict each other.
     """
     rules = joined(constraints)
-    if ordering is not None:
+    if ordering is not None and not any(rule.orders_sites for rule in rules):
         rules = [rule.for_ordering(ordering) for rule in rules]
     return [rule.bind(representation) for rule in rules]
 

@@ -80,7 +80,6 @@ def _packed_bits(model: CrystalModel) -> Bits | None:
     return None
 
 
-@torch.inference_mode()
 def sequence_log_probs(
     model: CrystalModel, requests: Sequence[Request], *, device: str
 ) -> list[NDArray[np.float64]]:
@@ -91,25 +90,48 @@ def sequence_log_probs(
         requests: The sequence as prompt, and what is asked for.
         device: Where the model is.
     """
+    found = []
+    with torch.inference_mode():
+        ids, values, lengths = _padded(requests, device)
+        h_BnD = _sequence_hidden(model, requests, device)
+        continuous = torch.tensor(model.vocabulary.continuous, device=device)
+        for row, length in enumerate(lengths.tolist()):
+            h_TD, following = h_BnD[row, : length - 1], ids[row, 1:length]
+            log_probs = model.language_model.logits(h_TD).double().log_softmax(-1)
+            told = log_probs.gather(1, following[:, None]).squeeze(1)
+            if len(continuous):
+                distribution = _value_distribution(model, h_TD, following)
+                density = distribution.log_prob(values[row, 1:length])
+                carries = torch.isin(following, continuous)
+                told = told + torch.where(carries, density, 0.0).double()
+            found.append(told.cpu().numpy())
+    return found
+
+
+def sequence_logits(
+    model: CrystalModel, requests: Sequence[Request], *, device: str
+) -> list[Tensor]:
+    """Return (T - 1, V) float32 logits of every token but the first of whole sequences.
+
+    Arguments as for ``sequence_log_probs``.
+    """
+    with torch.inference_mode():
+        h_BnD = _sequence_hidden(model, requests, device)
+        return [
+            model.language_model.logits(h_BnD[row, : len(request.prompt) - 1])
+            for row, request in enumerate(requests)
+        ]
+
+
+def _sequence_hidden(model: CrystalModel, requests: Sequence[Request], device: str) -> Tensor:
+    """Return (B, T, D) hidden states of whole sequences, those of the slots left out."""
     ids, values, lengths = _padded(requests, device)
     x_BnD = torch.cat([_slots(model, requests, device), _embedded(model, ids, values)], 1)
     n_slots = model.n_slots
     cache = model.language_model.new_cache(
         len(requests), x_BnD.shape[1], dtype=x_BnD.dtype, device=device
     )
-    h_BnD = model.language_model.step(x_BnD, n_slots + lengths, cache)[:, n_slots:-1]
-    log_probs = model.language_model.logits(h_BnD).double().log_softmax(-1)
-    following = ids[:, 1:]
-    found = log_probs.gather(2, following[..., None]).squeeze(2)
-    if model.vocabulary.continuous:
-        flat = following.flatten()
-        carries = torch.isin(flat, torch.tensor(model.vocabulary.continuous, device=device))
-        density = _value_distribution(model, h_BnD.flatten(0, 1), flat).log_prob(
-            values[:, 1:].flatten()
-        )
-        found = found + torch.where(carries, density, 0.0).view(found.shape).double()
-    host = found.cpu().numpy()
-    return [host[row, : length - 1] for row, length in enumerate(lengths.tolist())]
+    return model.language_model.step(x_BnD, n_slots + lengths, cache)[:, n_slots:]
 
 
 class ModelDecoder(Decoder):

@@ -8,6 +8,7 @@ Axes: K inputs, N outputs.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Final, Literal, TypeAlias
 
 import torch
@@ -76,7 +77,10 @@ class Int8Linear(nn.Module):
         weight_NK = layer.weight.detach().float()
         scale_N = (weight_NK.abs().amax(1) / 127).clamp(min=1e-12).double()
         zeros_N = torch.zeros(len(scale_N), dtype=torch.int64)
-        steps_NK = torch.quantize_per_channel(weight_NK, scale_N, zeros_N, 0, torch.qint8)
+        with warnings.catch_warnings():
+            # torch means to move training with quantised tensors elsewhere; the kernels stay.
+            warnings.simplefilter("ignore", UserWarning)
+            steps_NK = torch.quantize_per_channel(weight_NK, scale_N, zeros_N, 0, torch.qint8)
         self._packed: Any = torch.ops.quantized.linear_prepack(steps_NK, None)
         self._bias = None if layer.bias is None else layer.bias.detach().float()
 

@@ -58,8 +58,16 @@ class Constraint(Component):
         """Return this rule for a model that was trained on sequences in an ordering.
 
         A rule that demands what is missing does so late, where the model has long written what
-        comes after it; one that knows the order asks in time. Called once, after ``join``, and
-        only there may it matter: the crystals that obey stay the same.
+        comes after it; one that knows the order asks in time. Called once, after ``join``; the
+        crystals that obey stay the same.
         """
         del ordering
         return self
+
+    @property
+    def orders_sites(self) -> bool:
+        """Whether this rule says itself in which order sites are written.
+
+        Other rules are then not told the ordering: no sequence might keep both.
+        """
+        return False

@@ -151,3 +151,31 @@ def test_a_tree_search_forks_looks_ahead_and_comes_back() -> None:
     for at in range(3):
         straight.append(kept[:, at : at + 1])
     same(searched, straight)
+
+
+def test_weights_per_condition_are_the_conditional_model_where_all_are_one() -> None:
+    labels = [label for request in REQUESTS for label in request.conditions]
+    assert labels
+    plain = MAKERS["cached"]()
+    # A weight of its own that equals the rest joins its group; 1 + 1e-9 makes a group more.
+    for weights, copies in (({labels[0]: 1.0}, 2), ({"": 1.0, labels[0]: 1.0 + 1e-9}, 3)):
+        guided = GuidedDecoder(MAKERS["cached"](), weights)
+        assert guided.copies == copies
+        for decoder in (guided, plain):
+            decoder.begin(REQUESTS)
+            decoder.append(torch.tensor([[5, 6], [7, 8], [9, 10]]), torch.zeros(3, 2))
+            decoder.take(torch.tensor([2, 0]))
+        same(guided, plain)
+
+
+def test_a_condition_of_weight_zero_changes_nothing() -> None:
+    label = next(label for request in REQUESTS for label in request.conditions)
+    guided = GuidedDecoder(MAKERS["cached"](), {"": 1.0, label: 0.0})
+    plain = MAKERS["cached"]()
+    guided.begin(REQUESTS)
+    without = [
+        dataclasses.replace(r, conditions={k: v for k, v in r.conditions.items() if k != label})
+        for r in REQUESTS
+    ]
+    plain.begin(without)
+    same(guided, plain)

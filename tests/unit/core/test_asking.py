@@ -1,0 +1,109 @@
+"""Requests, ranges, tables, weights and rules, from what a person wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from matgen.asking import (
+    parse_constraints,
+    parse_guidance,
+    parse_requests,
+    read_requests,
+    with_rules,
+)
+from matgen.catalog import Catalog
+from matgen.errors import BadFile, BadOptions, UnknownName
+from matgen.records import ValueRange
+from matgen.run_dir import load_run, shipped_model
+
+CATALOG = Catalog.load()
+RUN = load_run(shipped_model(), CATALOG)
+KNOWN = RUN.spec.conditions
+ALIASES = CATALOG.choices.file.aliases["condition"]
+
+
+def test_a_range_is_one_point_of_a_grid_and_a_list_several() -> None:
+    grid = parse_requests(["density=3..5", "spacegroup=225,194"], KNOWN, ALIASES)
+    spread = ValueRange(3.0, 5.0)
+    assert grid == [
+        {"density": spread, "space_group": 225.0},
+        {"density": spread, "space_group": 194.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("density=5..3", "from the lower to the higher"),
+        ("density=3..400", "outside 0.01 to 30"),
+        ("formula=LiFeO2..LiF", "only numbers have a range"),
+        ("density=3..", "not a number"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(text: str, said: str) -> None:
+    with pytest.raises(BadOptions, match=said):
+        parse_requests([text], KNOWN, ALIASES)
+
+
+@pytest.mark.parametrize("label", ["n_sites", "space_group"])
+def test_whole_numbers_stay_whole_in_a_range(label: str) -> None:
+    condition = {c.label: c for c in KNOWN}[label]
+    found = {condition.between(3.0, 5.0, u / 99 + 1e-6) for u in range(99)}
+    assert found == {3.0, 4.0, 5.0}
+
+
+def test_a_table_is_a_request_per_row_and_an_empty_cell_is_free(tmp_path: Path) -> None:
+    table = tmp_path / "asked.csv"
+    table.write_text("density, spacegroup\n4,225\n\n,194\n3..4\n", encoding="utf-8")
+    assert read_requests(table, KNOWN, ALIASES) == [
+        {"density": 4.0, "space_group": 225.0},
+        {"space_group": 194.0},
+        {"density": ValueRange(3.0, 4.0)},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "error", "said"),
+    [
+        ("density\n", BadFile, "a line per request"),
+        ("density,hardness\n3,4\n", UnknownName, "hardness"),
+        ("density\n3\nheavy\n", BadOptions, "line 3: density='heavy' is not a number"),
+        ("density\n3,4\n", BadFile, "line 2: 2 cells for 1"),
+        ("density,density\n3,4\n", BadFile, "twice"),
+    ],
+)
+def test_a_bad_table_is_refused_with_the_line(
+    tmp_path: Path, written: str, error: type[Exception], said: str
+) -> None:
+    table = tmp_path / "asked.csv"
+    table.write_text(written, encoding="utf-8")
+    with pytest.raises(error, match=said):
+        read_requests(table, KNOWN, ALIASES)
+    with pytest.raises(BadFile, match="cannot read"):
+        read_requests(tmp_path / "none.csv", KNOWN, ALIASES)
+
+
+def test_guidance_has_one_weight_for_all_and_others_by_name() -> None:
+    assert parse_guidance([], KNOWN, ALIASES) is None
+    assert parse_guidance(["1.5", "bandgap=3"], KNOWN, ALIASES) == {"": 1.5, "band_gap": 3.0}
+    with pytest.raises(BadOptions, match=r"write 1\.5, or band_gap=3"):
+        parse_guidance(["much"], KNOWN, ALIASES)
+    with pytest.raises(UnknownName, match="hardness"):
+        parse_guidance(["hardness=2"], KNOWN, ALIASES)
+
+
+def test_rules_are_read_by_name_and_know_the_training_data() -> None:
+    formula, unseen = parse_constraints(["formula=LiFeO2", "unseen_formulas="], CATALOG, RUN)
+    assert formula.name == "formula"
+    assert unseen.model_dump()["dataset"] is not None
+    with pytest.raises(UnknownName, match="colour"):
+        parse_constraints(["colour=red"], CATALOG, RUN)
+
+
+def test_what_a_rule_demands_is_asked_for_as_well() -> None:
+    asked = with_rules([{"density": 4.0}], {"reduced_formula": "Li2Fe2O4", "other": "x"}, RUN)
+    assert asked == [{"density": 4.0, "reduced_formula": "LiFeO2"}]
+    with pytest.raises(BadOptions, match="the rule is"):
+        with_rules([{"reduced_formula": "LiF"}], {"reduced_formula": "LiFeO2"}, RUN)
