@@ -57,6 +57,7 @@ def matgen_backbones() -> list[type[Backbone]]:
 def matgen_constraints() -> list[type[Constraint]]:
     from matgen_materium.constraint_cell import Cell
     from matgen_materium.constraint_distance import MinDistance
+    from matgen_materium.constraint_lattice_system import LatticeSystem
     from matgen_materium.constraint_start import Start
 
-    return [Cell, Start, MinDistance]
+    return [Cell, Start, MinDistance, LatticeSystem]

@@ -46,6 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "parts": [CATALOG.build("dataset", name) for name in ("datasets:jarvis", "toy:textbook")]
     },
     "materium:cell": {"parameters": (4.0, 5.0, 6.0, 90.0, 90.0, 120.0)},
+    "materium:lattice_system": {"system": "tetragonal"},
     "materium:start": {"numbers": (26,), "frac": ((0.0, 0.0, 0.0),)},
     "materium:column": {"title": "band_gap", "measure": "eV"},
     # Not on this machine: what fetching would leave, made of our own crystals.
