@@ -262,7 +262,7 @@ def sample(
                 file_format="parquet" if shard_format == "parquet" else "extxyz",
                 shard_size=shard_size,
             ),
-            catalog.build("executor", on, {"n_workers": workers}),  # type: ignore[arg-type]  # the role says so
+            catalog.build("executor", on, {"n_workers": workers} if workers else {}),  # type: ignore[arg-type]  # the role says so
             catalog,
         )
         if json_out:

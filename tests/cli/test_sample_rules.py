@@ -1,0 +1,99 @@
+"""Rules, ranges, tables, ranking and shards through ``matgen sample``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+pytestmark = pytest.mark.slow
+
+
+def rows(path: Path) -> list[dict[str, Any]]:  # JSON values
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rules_and_what_they_cost_are_told(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    done = cli(
+        "sample", "-n", 6, "--chemical-system", "Na-Cl", "--charge-neutral", "--n-sites", "2..8",
+        "--exclude", "O", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "rules: 6 of" in done.stderr
+    for row in rows(out):
+        assert set(row["crystal"]["numbers"]) == {11, 17}
+        assert sum(row["crystal"]["oxidation"]) == 0
+        assert 2 <= len(row["crystal"]["numbers"]) <= 8
+        assert row["requested"] == {"chemical_system": "Cl-Na"}
+
+
+def test_ranges_and_tables_give_each_sample_its_own_request(cli: Cli, tmp_path: Path) -> None:
+    table, out = tmp_path / "asked.csv", tmp_path / "b.jsonl"
+    table.write_text("density,spacegroup\n3..5,\n,225\n", encoding="utf-8")
+    done = cli("sample", "--conds", table, "-n", 3, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["asked"] == 6
+    asked = [row["requested"] for row in rows(out)]
+    assert len({request["density"] for request in asked[:3]}) == 3
+    assert all(3 < request["density"] < 5 for request in asked[:3])
+    assert asked[3:] == [{"space_group": 225.0}] * 3
+
+
+def test_the_best_of_several_is_likelier(cli: Cli, tmp_path: Path) -> None:
+    means = []
+    for more in ([], ["--best-of", 6]):
+        out = tmp_path / f"c{len(more)}.jsonl"
+        assert cli("sample", "-n", 12, "--out", out, *more).returncode == 0
+        means.append(sum(row["log_prob"] for row in rows(out)) / 12)
+    assert means[0] < means[1]
+
+
+def test_a_second_call_completes_a_folder_of_shards(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "library"
+    call = ("sample", "-n", 24, "--on", "local", "--shard-size", 8, "--out", out, "--json")
+    done = cli(*call)
+    assert done.returncode == 0, done.stderr
+    (out / "shard-000001.parquet").write_bytes(b"torn")
+    again = cli(*call)
+    assert again.returncode == 0, again.stderr
+    told = json.loads(again.stdout)
+    assert (told["written"], told["shards"], told["shards_kept"]) == (24, 3, 2)
+    done = cli(
+        "evaluate", out, "--evaluator", "validity", "--reference", "none", "--workers", 1,
+        "--out", tmp_path / "report", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["asked"] == 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--formula", "Li99O"], "formula Li99O"),
+        (["--formula", "LiFeO2", "--exclude", "Fe"], "exclude Fe"),
+        (["--formula", "LiFeO2", "--cond", "formula=NaCl"], "the rule is LiFeO2"),
+        (["--constraint", "colour=red"], "colour"),
+        (["--cond", "density=29", "--strict"], "outside the training data"),
+        (["--conds", "none.csv"], "cannot read"),
+        (["--guidance", "hardness=2"], "hardness"),
+        (["--rank-by", "log_prob"], "add --best-of"),
+        (["--best-of", "2", "--rank-by", "stability.e"], "needs"),
+        (["--on", "the moon"], "the moon"),
+        (["--precision", "int4"], "write auto, fp32"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line(
+    cli: Cli, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    done = cli("sample", "-n", 2, "--out", tmp_path / "d.extxyz", *arguments)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "d.extxyz").exists()
