@@ -5,8 +5,8 @@ itself must keep a site from its own images. With the cell last, z is masked whe
 near in every cell, and each lattice parameter to the values with which all pairs can still be far
 enough; at gamma these are exact.
 
-Axes: B rows, V vocabulary, R rows that are looked at, S earlier sites, I images, P pairs,
-Q vectors, G points of a grid, n points of a coordinate.
+Axes: B rows, V vocabulary, R rows that are looked at, S earlier sites, P pairs, I images along one
+axis, Q vectors of all rows, G points of a grid, n points of a coordinate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from matgen.generation.grammar import take_rows
@@ -58,7 +57,10 @@ class DistanceGrammar(PhaseGrammar):
         axis_P = np.full(N_PHASES, _N_AXES)
         axis_P[[FIRST_SITE + column for column in atoms.site_columns[1:]]] = range(_N_AXES)
         self._z_phase = FIRST_SITE + atoms.site_columns[_N_AXES]
-        images = _images(distance_ang, [grid.lowest for grid in grids[:3]])
+        # Planes of b and c are V / (bc sin α) ≥ a · V / abc apart, and V / abc is never below its
+        # least value in the language: no vector is shorter than this times a component in Å.
+        self._reach_ang = distance_ang / math.sqrt(MINIMUM_SQUARED_SHAPE)
+        self._n_images = _n_images(self._reach_ang / min(grid.lowest for grid in grids[:3]))
         n_points = max(grid.n for grid in grids)
         values_6G = np.full((6, n_points), np.nan)
         for parameter, grid in enumerate(grids):
@@ -72,10 +74,7 @@ class DistanceGrammar(PhaseGrammar):
             values_6G=values_6G,
             cosines_32=cosines_32,
             longest_3=np.array([grid.highest for grid in grids[:3]]),
-            images_I3=images,
-            # Of an image and its opposite one will do, and the middle one is no image.
-            own_images_I3=images[: len(images) // 2],
-            images_I2=_images(distance_ang, [grid.lowest for grid in grids[:2]]),
+            shortest_3=np.array([grid.lowest for grid in grids[:3]]),
             pairs_2P=pairs.T,
         )
 
@@ -118,12 +117,12 @@ class DistanceGrammar(PhaseGrammar):
         n_tokens = len(self.atoms.vocabulary())
         mask = torch.ones((len(phase), n_tokens), dtype=torch.bool, device=phase.device)
         parameter = phase - FIRST_LATTICE
-        n_sites, n_images = self.atoms.max_sites, len(self._own["images_I3"])
+        n_sites, n_images = self.atoms.max_sites, self._n_images
         n_pairs = 1 if self._cell_first else n_sites * (n_sites - 1) // 2 + 1
         for at_B, free, n_vectors in (
-            (phase == self._z_phase, self._free_z, n_sites * len(self._own["images_I2"])),
-            ((parameter >= 0) & (parameter < 3), self._free_lengths, n_pairs * n_images),
-            ((parameter >= 3) & (parameter < 6), self._free_angles, n_pairs * n_images),
+            (phase == self._z_phase, self._free_z, n_sites * n_images**2),
+            ((parameter >= 0) & (parameter < 3), self._free_lengths, n_pairs * n_images**3),
+            ((parameter >= 3) & (parameter < 6), self._free_angles, n_pairs * n_images**3),
         ):
             self._narrow(mask, state, at_B, free, max(1, _VECTORS_TOGETHER // n_vectors))
         return mask
@@ -138,8 +137,7 @@ class DistanceGrammar(PhaseGrammar):
     ) -> None:
         """Take from a new mask, in the rows chosen, the bins that are not free."""
         first = self.atoms.first_bin
-        # Free to look at on a CPU, where it saves most of the work; a GPU would have to wait.
-        chosen = at_B.nonzero().squeeze(1) if at_B.device.type == "cpu" else None
+        chosen = at_B.nonzero().squeeze(1) if may_look(at_B) else None
         rows = torch.arange(len(at_B), device=at_B.device) if chosen is None else chosen
         for some in torch.split(rows, n_together):
             if not len(some):
@@ -147,7 +145,8 @@ class DistanceGrammar(PhaseGrammar):
             free_RG = free(take_rows(state, some))
             if chosen is None:
                 free_RG = free_RG | ~at_B[some, None]
-            mask[some, first : first + free_RG.shape[1]] = free_RG
+            last = first + free_RG.shape[1]
+            mask[some, first:last] = mask[some, first:last] & free_RG
 
     def _free_z(self, state: GrammarState) -> Tensor:
         """Return (R, n): the bins of z where the new site is far enough from the earlier ones."""
@@ -159,76 +158,115 @@ class DistanceGrammar(PhaseGrammar):
         earlier_RS3 = points_RS3[:, :n_earlier]
         there_RS1 = (torch.arange(n_earlier, device=site_R.device) < site_R[:, None])[..., None]
         frac_RS2 = _nearest(now_R13[..., :2] - earlier_RS3[..., :2], n)
-        x, y = (frac_RS2[:, :, None] + tables["images_I2"]).unbind(-1)
+        x_RSI, y_RSI = self._with_images(frac_RS2).unbind(-2)
+        x, y = x_RSI[..., :, None], y_RSI[..., None, :]
         if self._cell_first:
             values_R6 = self._cell(state)
-            lengths, cosines = values_R6[:, None, None, :3], values_R6[:, None, None, 3:]
+            lengths, cosines = (
+                values_R6[:, None, None, None, :3],
+                values_R6[:, None, None, None, 3:],
+            )
             low, high = distance_limits.z_in_cell(x, y, lengths, cosines, self._squared)
         else:
             low, high = distance_limits.z_in_any_cell(
                 x, y, tables["longest_3"], self._largest_cosine, self._squared
             )
         z_RS1 = earlier_RS3[..., 2:]
-        low_RSI = torch.where(there_RS1, low * n, 0.0) + z_RS1
-        high_RSI = torch.where(there_RS1, high * n, 0.0) + z_RS1
-        return distance_limits.free_bins(low_RSI.flatten(1), high_RSI.flatten(1), n)
+        low_RK = (torch.where(there_RS1, low.flatten(2) * n, 0.0) + z_RS1).flatten(1)
+        high_RK = (torch.where(there_RS1, high.flatten(2) * n, 0.0) + z_RS1).flatten(1)
+        if not may_look(low_RK):
+            return distance_limits.free_bins(low_RK, high_RK, n)
+        near_R = (low_RK < high_RK).any(1)
+        free_RG = torch.ones((len(near_R), n), dtype=torch.bool)
+        free_RG[near_R] = distance_limits.free_bins(low_RK[near_R], high_RK[near_R], n)
+        return free_RG
 
     def _free_lengths(self, state: GrammarState) -> Tensor:
         """Return (R, G): the values of the length to be written that can part all sites."""
         tables, parameter = self.tables(state), state["phase"] - FIRST_LATTICE
         place = torch.arange(_N_AXES, device=parameter.device)
-        written_R3 = place < parameter[:, None]
+        written_R3, which_R3 = place < parameter[:, None], place == parameter[:, None]
         lengths_R3 = torch.where(written_R3, self._cell(state)[:, :3], tables["longest_3"])
-        vectors = self._vectors(state)
-        least_R = distance_limits.shortest_length(
-            *vectors,
-            lengths_R3,
-            tables["cosines_32"].expand(len(parameter), -1, -1),
-            place == parameter[:, None],
-            self._squared,
+        least_R3 = torch.where(which_R3, tables["shortest_3"], lengths_R3)
+        row_Q, frac_Q3, there_Q = self._vectors(state, least_R3)
+        cosines_Q32 = tables["cosines_32"].expand(len(row_Q), -1, -1)
+        needed_Q = distance_limits.shortest_length(
+            frac_Q3, lengths_R3[row_Q], cosines_Q32, which_R3[row_Q], self._squared
         )
-        return tables["values_6G"][parameter.clamp(0, 2)] >= least_R[:, None]
+        needed_Q = needed_Q.masked_fill(~there_Q, 0.0)
+        needed_R = torch.zeros_like(lengths_R3[:, 0]).scatter_reduce(0, row_Q, needed_Q, "amax")
+        return tables["values_6G"][parameter.clamp(0, 2)] >= needed_R[:, None]
 
     def _free_angles(self, state: GrammarState) -> Tensor:
         """Return (R, G): the values of the angle to be written that can part all sites."""
         tables, angle = self.tables(state), state["phase"] - FIRST_LATTICE - 3
         place = torch.arange(_N_AXES, device=angle.device)
-        written_R31 = (place < angle[:, None])[..., None]
+        written_R31, which_R3 = (place < angle[:, None])[..., None], place == angle[:, None]
         values_R6 = self._cell(state)
         cosines_R32 = torch.where(written_R31, values_R6[:, 3:, None], tables["cosines_32"])
-        vectors = self._vectors(state)
-        low_R, high_R = distance_limits.cosine_limits(
-            *vectors, values_R6[:, :3], cosines_R32, place == angle[:, None], self._squared
+        lengths_R3 = values_R6[:, :3]
+        row_Q, frac_Q3, there_Q = self._vectors(state, lengths_R3)
+        low_Q, high_Q = distance_limits.cosine_limits(
+            frac_Q3, lengths_R3[row_Q], cosines_R32[row_Q], which_R3[row_Q], self._squared
         )
+        low_Q = low_Q.masked_fill(~there_Q, -torch.inf)
+        high_Q = high_Q.masked_fill(~there_Q, torch.inf)
+        any_R = torch.full_like(lengths_R3[:, 0], torch.inf)
+        low_R = (-any_R).scatter_reduce(0, row_Q, low_Q, "amax")
+        high_R = any_R.scatter_reduce(0, row_Q, high_Q, "amin")
         cosines_RG = tables["values_6G"][3 + angle.clamp(0, 2)]
         return (cosines_RG >= low_R[:, None]) & (cosines_RG <= high_R[:, None])
 
-    def _vectors(self, state: GrammarState) -> tuple[Tensor, Tensor]:
-        """Return (R, Q, 3) vectors between sites and to their images, and (R, Q) which count.
+    def _vectors(self, state: GrammarState, least_R3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (Q,) rows, (Q, 3) vectors between sites and to images, and (Q,) which count.
 
-        The first is a zero vector that does not, so that there always is one.
+        On a CPU only those that count and can be too short come back, few of all.
+
+        Args:
+            state: Of the rows that are looked at.
+            least_R3: Lengths of the smallest cell that matters, Å.
         """
         tables, n_sites_R = self.tables(state), state["n_sites"]
         n_sites = 0 if self._cell_first else self._most(n_sites_R, self.atoms.max_sites)
         first, second = tables["pairs_2P"][:, : n_sites * (n_sites - 1) // 2].unbind()
         points_RS3 = self._points(state)
-        frac_RP3 = _nearest(points_RS3[:, first] - points_RS3[:, second], self._n)
-        images_I3, own_I3 = tables["images_I3"], tables["own_images_I3"]
-        between_RQ3 = (frac_RP3[:, :, None] + images_I3).flatten(1, 2)
-        there_RP = second < n_sites_R[:, None]
-        zero_13 = torch.zeros_like(images_I3[:1])
-        own_RI3 = torch.cat([zero_13, own_I3]).expand(len(n_sites_R), -1, -1)
-        own_there_I = (own_RI3[0] != 0).any(-1)
+        between_RP3 = _nearest(points_RS3[:, first] - points_RS3[:, second], self._n)
+        # The first pair is a site with itself, of which the vector 0 is no distance.
+        frac_RP3 = torch.cat([torch.zeros_like(least_R3)[:, None], between_RP3], dim=1)
+        there_RP = torch.cat(
+            [torch.ones_like(n_sites_R[:, None]), second < n_sites_R[:, None]], dim=1
+        ).bool()
+        frac_RP3I = self._with_images(frac_RP3)
+        near_RP3I = frac_RP3I.abs() * least_R3[:, None, :, None] < self._reach_ang
+        x, y, z = near_RP3I.unbind(2)
+        there = x[..., :, None, None] & y[..., None, :, None] & z[..., None, None, :]
+        there = there & there_RP[..., None, None, None]
+        own = torch.ones_like(there[0])
+        own[0, 0, 0, 0] = False
+        there = there & own
+        if may_look(there):
+            row, pair, *images = there.nonzero().unbind(1)
+            axes = [frac_RP3I[row, pair, axis, image] for axis, image in enumerate(images)]
+            return row, torch.stack(axes, dim=-1), torch.ones_like(row, dtype=torch.bool)
+        x, y, z = frac_RP3I.unbind(2)
+        axes = [x[..., :, None, None], y[..., None, :, None], z[..., None, None, :]]
+        grid = [axis.expand(there.shape) for axis in axes]
+        rows = torch.arange(len(there), device=there.device)
         return (
-            torch.cat([own_RI3, between_RQ3], dim=1),
-            torch.cat(
-                [
-                    own_there_I.expand(len(n_sites_R), -1),
-                    there_RP.repeat_interleave(len(images_I3), dim=1),
-                ],
-                dim=1,
-            ),
+            rows.repeat_interleave(there[0].numel()),
+            torch.stack(grid, dim=-1).reshape(-1, _N_AXES),
+            there.reshape(-1),
         )
+
+    def _with_images(self, frac: Tensor) -> Tensor:
+        """Return (…, I) a nearest component and its images, ascending in magnitude.
+
+        u, u - 1, u + 1, u - 2 … for a u from 0 to 1/2: the k-th is never below k / 2.
+        """
+        k = torch.arange(self._n_images, device=frac.device)
+        shifts = torch.where(k % 2 == 1, -1, 1) * ((k + 1) // 2)
+        sign = torch.where(frac < 0, -1.0, 1.0)
+        return frac[..., None] + sign[..., None] * shifts
 
     @property
     def _n(self) -> int:
@@ -246,7 +284,15 @@ class DistanceGrammar(PhaseGrammar):
 
     def _most(self, numbers_R: Tensor, otherwise: int) -> int:
         """Return the largest of some numbers; on a GPU, what none of them is above."""
-        return int(numbers_R.amax()) if numbers_R.device.type == "cpu" else otherwise
+        return int(numbers_R.amax()) if may_look(numbers_R) else otherwise
+
+
+def may_look(tensor: Tensor) -> bool:
+    """Whether values are free to look at: on a CPU, where it saves most of the work.
+
+    A GPU would have to wait, and does all rows.
+    """
+    return tensor.device.type == "cpu"
 
 
 def _nearest(difference: Tensor, n: int) -> Tensor:
@@ -254,14 +300,6 @@ def _nearest(difference: Tensor, n: int) -> Tensor:
     return ((difference + n // 2).remainder(n) - n // 2).double() / n
 
 
-def _images(distance_ang: float, least_lengths: list[float]) -> NDArray[np.float64]:
-    """Return (I, axes) translations that can bring a nearest image, or a site itself, within reach.
-
-    Planes of b and c are V / (bc sin α) ≥ a · V / abc apart, and V / abc is never below its least
-    value in the language; a vector that is shorter than the distance spans less than that.
-    """
-    reach = [distance_ang / (length * math.sqrt(MINIMUM_SQUARED_SHAPE)) for length in least_lengths]
-    # |component + image| < reach, and |component| ≤ 1/2.
-    ranges = [np.arange(-int(r + 0.5), int(r + 0.5) + 1) for r in reach]
-    grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1)
-    return grid.reshape(-1, len(ranges)).astype(np.float64)
+def _n_images(reach: float) -> int:
+    """Return how many images of a nearest component can be smaller in magnitude than ``reach``."""
+    return max(1, math.ceil(2 * reach))

@@ -9,7 +9,7 @@ forbids one interval of z and one side of an angle, and no value has to be tried
 written takes the value that makes the vector longest: such limits are necessary, and the last one,
 of gamma, is exact.
 
-Axes: R rows, K intervals, Q vectors; 3 is x, y, z, or the angles opposite to them.
+Axes: R rows, K intervals, Q vectors of any rows; 3 is x, y, z, or the angles opposite to them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def free_bins(low_RK: Tensor, high_RK: Tensor, n: int) -> Tensor:
     held = (count > 0).int()
     marks = torch.zeros((len(begin), 2 * n + 1), dtype=torch.int32, device=begin.device)
     marks = marks.scatter_add(1, begin, held).scatter_add(1, begin + count, -held)
-    inside = marks.cumsum(1)[:, : 2 * n] > 0
+    inside = marks.cumsum(1, dtype=torch.int32)[:, : 2 * n] > 0
     return ~(inside[:, :n] | inside[:, n:])
 
 
@@ -79,66 +79,50 @@ def z_in_any_cell(
 
 
 def shortest_length(
-    frac_RQ3: Tensor,
-    there_RQ: Tensor,
-    lengths_R3: Tensor,
-    cosines_R32: Tensor,
-    which_R3: Tensor,
-    squared: float,
+    frac_Q3: Tensor, lengths_Q3: Tensor, cosines_Q32: Tensor, which_Q3: Tensor, squared: float
 ) -> Tensor:
-    """Return (R,) the least value of one length with which every vector can be long enough.
+    """Return (Q,) the least value of one length with which each vector can be long enough.
 
     Args:
-        frac_RQ3: Vectors.
-        there_RQ: Which of them count.
-        lengths_R3: The other lengths, largest values where they are free.
-        cosines_R32: Smallest and largest cosine of each angle.
-        which_R3: bool, the length that is asked for.
+        frac_Q3: Vectors.
+        lengths_Q3: The other lengths of each vector's cell, largest values where they are free.
+        cosines_Q32: Smallest and largest cosine of each angle.
+        which_Q3: bool, the length that is asked for.
         squared: Square of the distance.
     """
-    others_RQ3 = frac_RQ3 * lengths_R3[:, None].masked_fill(which_R3[:, None], 0.0)
-    own_RQ3 = frac_RQ3 * which_R3[:, None]
-    without = _products(others_RQ3)
+    others_Q3 = frac_Q3 * lengths_Q3.masked_fill(which_Q3, 0.0)
+    own_Q3 = frac_Q3 * which_Q3
+    without = _products(others_Q3)
     # Per Å of the length that is asked for. Never below 0: then more length is more distance.
-    linear = _longest(_products(others_RQ3 + own_RQ3) - without, cosines_R32).clamp(min=0).sum(-1)
-    rest = (others_RQ3**2).sum(-1) + _longest(without, cosines_R32).clamp(min=0).sum(-1)
+    linear = _longest(_products(others_Q3 + own_Q3) - without, cosines_Q32).clamp(min=0).sum(-1)
+    rest = (others_Q3**2).sum(-1) + _longest(without, cosines_Q32).clamp(min=0).sum(-1)
     lacking = squared - rest
-    root = (linear**2 + 4 * (own_RQ3**2).sum(-1) * lacking.clamp(min=0)).sqrt()
-    # Nothing divided by nothing where a vector has no component along it and lacks something.
-    needed = 2 * lacking / (linear + root)
-    counts = there_RQ & (lacking > 0)
-    return needed.masked_fill(~counts, 0.0).amax(1)
+    root = (linear**2 + 4 * (own_Q3**2).sum(-1) * lacking.clamp(min=0)).sqrt()
+    # Infinite where a vector has no component along it and lacks something.
+    return (2 * lacking / (linear + root)).masked_fill(lacking <= 0, 0.0)
 
 
 def cosine_limits(
-    frac_RQ3: Tensor,
-    there_RQ: Tensor,
-    lengths_R3: Tensor,
-    cosines_R32: Tensor,
-    which_R3: Tensor,
-    squared: float,
+    frac_Q3: Tensor, lengths_Q3: Tensor, cosines_Q32: Tensor, which_Q3: Tensor, squared: float
 ) -> tuple[Tensor, Tensor]:
-    """Return (R,) lowest and highest cosine of one angle that can make every vector long enough.
+    """Return (Q,) lowest and highest cosine of one angle that can make each vector long enough.
 
     Args:
-        frac_RQ3: Vectors.
-        there_RQ: Which of them count.
-        lengths_R3: All lengths.
-        cosines_R32: Smallest and largest cosine of the other angles.
-        which_R3: bool, the angle that is asked for.
+        frac_Q3: Vectors.
+        lengths_Q3: All lengths of each vector's cell.
+        cosines_Q32: Smallest and largest cosine of the other angles.
+        which_Q3: bool, the angle that is asked for.
         squared: Square of the distance.
     """
-    vectors_RQ3 = frac_RQ3 * lengths_R3[:, None]
-    products = _products(vectors_RQ3)
-    other = _longest(products, cosines_R32).masked_fill(which_R3[:, None], 0.0).sum(-1)
-    lacking = squared - (vectors_RQ3**2).sum(-1) - other
-    slope = (products * which_R3[:, None]).sum(-1)
+    vectors_Q3 = frac_Q3 * lengths_Q3
+    products = _products(vectors_Q3)
+    other = _longest(products, cosines_Q32).masked_fill(which_Q3, 0.0).sum(-1)
+    lacking = squared - (vectors_Q3**2).sum(-1) - other
+    slope = (products * which_Q3).sum(-1)
     bound = lacking / slope.where(slope != 0, 1.0)
-    hopeless = (slope == 0) & (lacking > 0)
-    low = bound.masked_fill(~(there_RQ & (slope > 0)), -torch.inf)
-    low = low.masked_fill(there_RQ & hopeless, torch.inf)
-    high = bound.masked_fill(~(there_RQ & (slope < 0)), torch.inf)
-    return low.amax(1), high.amin(1)
+    low = bound.masked_fill(slope <= 0, -torch.inf)
+    low = low.masked_fill((slope == 0) & (lacking > 0), torch.inf)
+    return low, bound.masked_fill(slope >= 0, torch.inf)
 
 
 def _products(vectors_3: Tensor) -> Tensor:
@@ -147,7 +131,7 @@ def _products(vectors_3: Tensor) -> Tensor:
     return 2 * torch.stack([y * z, x * z, x * y], dim=-1)
 
 
-def _longest(products_RQ3: Tensor, cosines_R32: Tensor) -> Tensor:
-    """Return (R, Q, 3) the largest terms that the cosines can give."""
-    smallest, largest = cosines_R32[:, None].unbind(-1)
-    return torch.maximum(products_RQ3 * smallest, products_RQ3 * largest)
+def _longest(products_Q3: Tensor, cosines_Q32: Tensor) -> Tensor:
+    """Return (Q, 3) the largest terms that the cosines can give."""
+    smallest, largest = cosines_Q32.unbind(-1)
+    return torch.maximum(products_Q3 * smallest, products_Q3 * largest)

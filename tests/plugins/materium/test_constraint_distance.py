@@ -23,6 +23,7 @@ from matgen.nn.crystal_model import CrystalModel
 from matgen.roles.representation import Grammar, GrammarState
 from matgen.run_dir import load_model, shipped_model
 from matgen.testing import check_constraint
+from matgen_materium import distance_grammar
 from matgen_materium.atoms import Atoms
 from matgen_materium.bins import Bins, Grid
 from matgen_materium.cells import MINIMUM_SQUARED_SHAPE, lattice_vectors, squared_shape
@@ -211,6 +212,22 @@ def test_whatever_is_far_enough_may_be_written(seed: int, distance: float, latti
     found = nearest(crystal.lattice, frac)
     if abs(found - distance) > 1e-6:
         assert obeys(MinDistance(distance_ang=distance), atoms, tokens) == (found > distance)
+
+
+@pytest.mark.parametrize("lattice", ["first", "last"])
+def test_doing_all_rows_allows_the_same_as_looking_for_those_that_need_it(
+    lattice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atoms = coarse(lattice)
+    rule = MinDistance(distance_ang=1.4).bind(atoms)
+    differing = 0
+    for state, _, alive in walk(_Together(atoms.grammar(), rule), 50, seed=6):
+        looked = rule.allowed(_own(state))[alive]
+        with monkeypatch.context() as changed:
+            changed.setattr(distance_grammar, "may_look", lambda _: False)
+            assert torch.equal(rule.allowed(_own(state))[alive], looked)
+        differing += int((~looked).any())
+    assert differing
 
 
 def obeys(rule: MinDistance, atoms: Atoms, tokens: Tokens) -> bool:
