@@ -35,11 +35,15 @@ def bound(
 
 
 def joined(constraints: Sequence[Constraint]) -> list[Constraint]:
-    """Return rules that say the same, as few as ``Constraint.join`` makes of them."""
+    """Return rules that say the same, as few as ``Constraint.join`` makes of them.
+
+    Either of two may know how to join the other, whichever was given first.
+    """
     apart: list[Constraint] = []
     for constraint in constraints:
         for place, earlier in enumerate(apart):
-            if (both := earlier.join(constraint)) is not None:
+            both = earlier.join(constraint) or constraint.join(earlier)
+            if both is not None:
                 apart[place] = both
                 break
         else:

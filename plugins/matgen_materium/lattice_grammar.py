@@ -5,7 +5,7 @@ Axes: B rows, V vocabulary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from matgen_materium.reduced_lattices import ReducedLattices
 if TYPE_CHECKING:
     from matgen.roles.representation import GrammarState
     from matgen_materium.atoms import Atoms
+
+_ROWS_TOGETHER: Final = 8
+"""Rows masked at once on a CPU: alternatives times bins of more leave the cache."""
 
 
 class LatticeGrammar(PhaseGrammar):
@@ -45,8 +48,9 @@ class LatticeGrammar(PhaseGrammar):
             bins = slice(self.atoms.first_bin, self.atoms.first_bin + grid.n)
             if phase.device.type == "cpu":
                 # Counting rows is free here; elsewhere it would wait for the device.
-                rows = here.nonzero().squeeze(1)
-                if len(rows):
+                rows_here = here.nonzero().squeeze(1)
+                for start in range(0, len(rows_here), _ROWS_TOGETHER):
+                    rows = rows_here[start : start + _ROWS_TOGETHER]
                     mask[rows, bins] = self._lattices.allowed(cell[rows], place)
             else:
                 mask[:, bins] &= self._lattices.allowed(cell, place) | ~here[:, None]

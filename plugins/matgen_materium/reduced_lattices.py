@@ -30,6 +30,9 @@ _ROUNDING: Final = 1e-6
 _AHEAD_STEPS: Final = 2.0
 """Steps beyond the end of a grid at which a later angle still counts as one that will be found:
 about what the uncertainty of earlier ones makes of it."""
+_ROOMY: Final = MINIMUM_SQUARED_SHAPE + 0.01
+"""(V / abc)² that later angles must leave: enough that rounding them to their grids still closes
+the cell, and far below the 1/2 of any reduced one."""
 _TRIED: Final = (0.02, 0.25, 0.5, 0.75, 0.98)
 """Where in its interval a free beta is tried, looking ahead from alpha."""
 
@@ -72,12 +75,13 @@ class ReducedLattices:
         known = self._values(cell_R6)[:, :, None, None]
         lengths = known[:, 0], known[:, 1], known[:, 2]
         angles = (*(known[:, i] for i in range(ALPHA, place)), values_RKG)
+        cosines = [torch.cos(torch.deg2rad(angle)) for angle in angles]
         if place == ALPHA:
-            fits = fits & self._leaves_beta(lengths, values_RKG)
+            fits = fits & self._leaves_beta(lengths, *cosines)
         elif place == BETA:
-            fits = fits & self._leaves_gamma(lengths, angles[0], angles[1])
+            fits = fits & self._leaves_gamma(lengths, *cosines)
         else:
-            x, y, z = (torch.cos(torch.deg2rad(angle)) for angle in angles)
+            x, y, z = cosines
             fits = fits & (_squared_shape(x, y, z) >= MINIMUM_SQUARED_SHAPE)
         return fits.any(1)
 
@@ -142,16 +146,13 @@ class ReducedLattices:
             spread_RK = spread_RK.masked_fill(as_alpha | as_beta, 0.0)
         return middle_RK, spread_RK
 
-    def _leaves_beta(self, lengths: tuple[Tensor, Tensor, Tensor], alpha: Tensor) -> Tensor:
-        """Return (R, K, G): some beta follows alpha, and some gamma both; a few betas are tried."""
-        tables = self._on(alpha)
-        x = torch.cos(torch.deg2rad(alpha))
-        given = _cosine(tables["entries"][:, 1, :, None], lengths, [x])
+    def _leaves_beta(self, lengths: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor:
+        """Return (R, K, G): some beta follows cos alpha, and some gamma both; a few are tried."""
+        tables = self._on(x)
         free = tables["free"][:, 1, None]
-        decided = _angle(given)
-        within = self._in_grid(decided, BETA) | free
-        right = torch.full_like(decided, 90.0)
-        leaves = within & self._leaves_gamma(lengths, alpha, torch.where(free, right, decided))
+        # Where gamma is free too, or follows from alpha, a right angle leaves the most room.
+        given = _cosine(tables["entries"][:, 1, :, None], lengths, [x]).masked_fill(free, 0.0)
+        leaves = self._in_grid(given, BETA) & self._leaves_gamma(lengths, x, given)
         searched = self._searched
         if not searched:
             return leaves
@@ -162,15 +163,15 @@ class ReducedLattices:
         entry = some["entries"][:, 2, :, None]
         offset = _cosine(entry, lengths, [x, zero])
         slope = _cosine(entry, lengths, [x, one]) - offset
-        ends = [math.cos(math.radians(bound[GAMMA])) for bound in (self._highest, self._lowest)]
+        ends, (least, most) = self._cosines(GAMMA), self._cosines(BETA)
         first, second = (ends[0] - offset) / slope, (ends[1] - offset) / slope
-        low = torch.minimum(first, second).clamp(min=math.cos(math.radians(self._highest[BETA])))
-        high = torch.maximum(first, second).clamp(max=math.cos(math.radians(self._lowest[BETA])))
+        low = torch.minimum(first, second).clamp(min=least)
+        high = torch.maximum(first, second).clamp(max=most)
         found = torch.zeros_like(leaves[:, searched])
         for part in _TRIED:
             y = low + part * (high - low)
             z = offset + slope * y
-            found |= (low <= high) & (_squared_shape(x, y, z) >= MINIMUM_SQUARED_SHAPE)
+            found |= (low <= high) & (_squared_shape(x, y, z) >= _ROOMY)
         leaves = leaves.clone()
         leaves[:, searched] |= found
         return leaves
@@ -183,32 +184,28 @@ class ReducedLattices:
         found: list[int] = follows.nonzero().squeeze(1).tolist()
         return found
 
-    def _leaves_gamma(
-        self, lengths: tuple[Tensor, Tensor, Tensor], alpha: Tensor, beta: Tensor
-    ) -> Tensor:
-        """Return (R, K, G): some gamma on the grid closes the cell."""
-        tables = self._on(alpha)
-        x, y = torch.cos(torch.deg2rad(alpha)), torch.cos(torch.deg2rad(beta))
+    def _leaves_gamma(self, lengths: tuple[Tensor, Tensor, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Return (R, K, G): some gamma on the grid closes the cell of cos alpha and cos beta."""
+        tables = self._on(x)
         given = _cosine(tables["entries"][:, 2, :, None], lengths, [x, y])
-        free = tables["free"][:, 2, None]
         # The widest cell of these angles has cos gamma = cos alpha cos beta.
-        gamma = torch.where(free, _angle(x * y), _angle(given))
-        gamma = torch.where(tables["as_alpha"][:, 2, None], alpha, gamma)
-        gamma = torch.where(tables["as_beta"][:, 2, None], beta, gamma)
-        nearest = self._on_grid(gamma, GAMMA)
-        shape = _squared_shape(x, y, torch.cos(torch.deg2rad(nearest)))
-        return (shape >= MINIMUM_SQUARED_SHAPE) & (self._in_grid(gamma, GAMMA) | free)
+        z = torch.where(tables["free"][:, 2, None], x * y, given)
+        z = torch.where(tables["as_alpha"][:, 2, None], x, z)
+        z = torch.where(tables["as_beta"][:, 2, None], y, z)
+        nearest = z.clamp(*self._cosines(GAMMA))
+        return self._in_grid(z, GAMMA) & (_squared_shape(x, y, nearest) >= _ROOMY)
 
-    def _in_grid(self, angle: Tensor, place: int) -> Tensor:
+    def _in_grid(self, cosine: Tensor, place: int) -> Tensor:
         """Whether a later angle is on its grid, or so near that its uncertainty may reach it."""
-        beyond = _AHEAD_STEPS * self._steps[place]
-        return (angle >= self._lowest[place] - beyond) & (angle <= self._highest[place] + beyond)
+        least, most = self._cosines(place, beyond=_AHEAD_STEPS * self._steps[place])
+        return (cosine >= least) & (cosine <= most)
 
-    def _on_grid(self, angle: Tensor, place: int) -> Tensor:
-        """Return the grid point nearest to an angle."""
-        step, lowest = self._steps[place], self._lowest[place]
-        nearest = torch.round((angle - lowest) / step) * step + lowest
-        return nearest.clamp(min=lowest, max=self._highest[place])
+    def _cosines(self, place: int, *, beyond: float = 0.0) -> tuple[float, float]:
+        """Return the least and the largest cosine of an angle, some degrees beyond its grid."""
+        return (
+            math.cos(math.radians(self._highest[place] + beyond)),
+            math.cos(math.radians(self._lowest[place] - beyond)),
+        )
 
     def _values(self, cell_R6: Tensor) -> Tensor:
         """Return (R, 6) Å and degrees."""

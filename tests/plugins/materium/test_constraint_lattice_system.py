@@ -223,6 +223,8 @@ def test_another_representation_is_refused() -> None:
 def test_a_cell_of_another_system_is_a_contradiction(given: Constraint) -> None:
     with pytest.raises(BadOptions, match="no reduced cell of a cubic lattice"):
         joined([LatticeSystem(system="cubic"), given])
+    with pytest.raises(BadOptions, match="no reduced cell of a cubic lattice"):
+        joined([given, LatticeSystem(system="cubic")])
     assert len(joined([LatticeSystem(system="tetragonal"), given])) == 2
 
 
