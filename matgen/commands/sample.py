@@ -74,6 +74,9 @@ def sample(
         str | None,
         typer.Option(help="This cell: a,b,c,α,β,γ or a structure file.", rich_help_panel=_RULES),
     ] = None,
+    lattice_system: Annotated[
+        str | None, typer.Option(help="At least so symmetric: cubic …", rich_help_panel=_RULES)
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -215,6 +218,7 @@ def sample(
         "unseen_formulas": "" if unseen_formulas else None,
         "min_distance": min_distance,
         "cell": cell,
+        "lattice_system": lattice_system,
         "start": start,
     }
     written = [f"{name}={text}" for name, text in rules.items() if text is not None]

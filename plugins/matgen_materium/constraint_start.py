@@ -116,6 +116,11 @@ class Start(Constraint):
             raise BadOptions(f"{self.name} was given twice, with different structures; give one")
         return self
 
+    @property
+    def orders_sites(self) -> bool:
+        """Whether sites are given: they come first, in whatever order."""
+        return bool(self.numbers)
+
     def bind(self, representation: Representation) -> Grammar:
         """Return the grammar that begins with the given tokens.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from matgen import Constraint
+from matgen import Constraint, Crystal, Grammar, Ordering, Representation
 from matgen.catalog import Catalog
 from matgen.errors import BadOptions
 from matgen.generation.constraints import bound, joined
@@ -22,6 +22,7 @@ from matgen_constraints.ranges import NSites
 from matgen_constraints.rule import CompositionRule
 from matgen_constraints.unseen import Unseen
 from matgen_materium.atoms import Atoms
+from matgen_materium.orderings import High, Low, Xyz
 from matgen_toy.asking import Only
 from matgen_toy.cubic import Cubic
 from tests.plugins.constraints.brute_force import ListedFormulas
@@ -160,6 +161,83 @@ def test_tables_that_would_not_fit_are_refused() -> None:
         binding.bound([Contains(atoms=formula), neutral], species)
 
 
+def test_in_order_required_atoms_of_many_elements_can_be_neutral() -> None:
+    """Missing are then the last atoms only, and not any set of them."""
+    numbers = np.array([0, *range(1, 21), 0], dtype=np.int64)
+    species = SpeciesTokens(numbers, np.sign(numbers - 10), 21, 20)
+    asked = [Contains(atoms="HHeLiBeBCNOFNeNaMgAlSiPSClArK"), rule("charge_neutral")]
+    grammar = binding.bound(asked, species, "lightest_first")
+    state = grammar.begin(1, "cpu")
+    for token in range(1, 20):  # one H is not enough: 9 states of -1 and so far 9 of +1
+        assert grammar.allowed(state)[0, token]
+        state = grammar.advance(state, torch.tensor([token]))
+    assert grammar.allowed(state)[0].nonzero().flatten().tolist() == [0, 21]
+
+
+@pytest.mark.parametrize("name", list(CATALOG.names("ordering")))
+def test_an_ordering_keeps_the_order_of_elements_that_it_tells(name: str) -> None:
+    ordering = CATALOG.get("ordering", name)()
+    assert isinstance(ordering, Ordering)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        numbers = rng.integers(1, 10, 12)
+        crystal = Crystal(np.eye(3) * 5, rng.random((12, 3)), numbers, rng.integers(-2, 3, 12))
+        steps = np.diff(numbers[ordering.permutation(crystal, rng)])
+        assert ordering.element_order != "heaviest_first" or (steps <= 0).all()
+        assert ordering.element_order != "lightest_first" or (steps >= 0).all()
+
+
+def may_follow(grammar: Grammar, *written: str) -> set[int]:
+    """Return the atomic numbers that may follow some species."""
+    ids, state = ATOMS.vocabulary().ids, grammar.begin(1, "cpu")
+    for species in written:
+        state = grammar.advance(state, torch.tensor([ids[species]]))
+    return set(ATOMS.species_tokens().numbers_V[grammar.allowed(state)[0].numpy()].tolist()) - {0}
+
+
+@pytest.mark.parametrize(
+    ("ordering", "first", "begun", "after_oxygen"),
+    [
+        (High(), {26}, "[Fe|+3]", {8, 3}),
+        (Low(), {3}, "[Li|+1]", {8, 26}),
+        (Xyz(), {3, 8, 26}, "[Li|+1]", {3, 8, 26}),
+    ],
+)
+def test_an_element_comes_only_before_what_follows_it_in_the_ordering(
+    ordering: Ordering, first: set[int], begun: str, after_oxygen: set[int]
+) -> None:
+    [grammar] = bound([rule("chemical_system=Li-Fe-O")], ATOMS, ordering)
+    assert may_follow(grammar) == first
+    assert may_follow(grammar, begun, "[O|-2]") == after_oxygen
+
+
+def test_of_a_formula_the_next_element_comes_once_one_is_complete_in_some_multiple() -> None:
+    [grammar] = bound([rule("formula=LiFeO2"), rule("n_sites=8..12")], ATOMS, High())
+    assert may_follow(grammar) == {26}
+    assert may_follow(grammar, "[Fe|+3]") == {26}
+    assert may_follow(grammar, "[Fe|+3]", "[Fe|+3]") == {26, 8}
+    assert may_follow(grammar, "[Fe|+3]", "[Fe|+3]", "[O|-2]") == {8}
+
+
+def test_a_rule_that_orders_sites_itself_is_not_contradicted() -> None:
+    class LithiumFirst(Only):
+        @property
+        def orders_sites(self) -> bool:
+            return True
+
+        def bind(self, representation: Representation) -> Grammar:
+            return rule("elements=Li,O").bind(representation)
+
+    composition, _ = bound([rule("formula=LiFeO2"), LithiumFirst()], ATOMS, High())
+    assert may_follow(composition) == {3, 8, 26}
+
+
+def test_a_contradiction_is_told_as_without_an_order() -> None:
+    rules = [rule("formula=LiFeO2"), rule("n_sites=8"), rule("exclude=Fe")]
+    with pytest.raises(BadOptions, match=r"^formula LiFeO2 and exclude Fe contradict each other"):
+        bound(rules, ATOMS, High())
+
+
 def test_settings_of_a_rule_are_checked_when_it_is_built() -> None:
     with pytest.raises(BadOptions, match="no element is named"):
         Elements(elements=())
@@ -186,9 +264,10 @@ def test_the_code_of_a_multiple_is_that_multiple_of_the_code() -> None:
     ],
     ids="+".join,
 )
-def test_no_step_copies_to_the_host(written: list[str]) -> None:
+@pytest.mark.parametrize("ordering", [High(), Xyz()], ids=lambda ordering: ordering.name)
+def test_no_step_copies_to_the_host(written: list[str], ordering: Ordering) -> None:
     """Tensors on torch's meta device have no values, so that reading one on the host raises."""
-    [grammar] = bound([rule(one) for one in written], ATOMS)
+    [grammar] = bound([rule(one) for one in written], ATOMS, ordering)
     state = grammar.begin(5, "meta")
     ids = torch.zeros(5, dtype=torch.int64, device="meta")
     state = grammar.advance(state, ids)
@@ -196,16 +275,17 @@ def test_no_step_copies_to_the_host(written: list[str]) -> None:
     assert grammar.finished(state).shape == grammar.kinds(state).shape == (5,)
 
 
-def test_a_row_that_took_a_token_it_was_not_allowed_hurts_no_other() -> None:
+@pytest.mark.parametrize("ordering", [Low(), Xyz()], ids=lambda ordering: ordering.name)
+def test_a_row_that_took_a_token_it_was_not_allowed_hurts_no_other(ordering: Ordering) -> None:
     """Such a row counts on, past every table, while its neighbour writes LiFeO2."""
     for written in (
         ["formula=LiFeO2", "charge_neutral"],
         ["elements=Li,Fe,O", "charge_neutral=strict", "unseen"],
         ["n_elements=3", "charge_neutral=strict", "n_sites=4"],
     ):
-        [grammar] = bound([rule(one) for one in written], ATOMS)
+        [grammar] = bound([rule(one) for one in written], ATOMS, ordering)
         ids = ATOMS.vocabulary().ids
-        wrong, right = ids["[O|-2]"], [ids[t] for t in ("[O|-2]", "[Li|+1]", "[O|-2]", "[Fe|+3]")]
+        wrong, right = ids["[O|-2]"], [ids[t] for t in ("[Li|+1]", "[O|-2]", "[O|-2]", "[Fe|+3]")]
         state = grammar.begin(2, "cpu")
         for step in range(60):
             alone = grammar.allowed({name: part[1:] for name, part in state.items()})
