@@ -18,12 +18,12 @@ _SCALE = "At scale"
 def sample(
     ctx: typer.Context,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help=".extxyz, .jsonl, .zip of CIFs, or a folder of CIFs (no suffix); with --on, the "
-            "folder of the shards."
+            help=".extxyz, .jsonl, .zip of CIFs, or a folder of CIFs (no suffix); crystals.extxyz "
+            "if left out. With --on the folder of the shards, crystals."
         ),
-    ] = Path("crystals.extxyz"),
+    ] = None,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Samples per request.")] = 16,
     cond: Annotated[
         list[str] | None,
@@ -247,6 +247,9 @@ def sample(
 
         if score is not None:
             raise BadOptions("--rank-by an evaluator does not work with --on; rank by log_prob")
+        folder = Path("crystals") if out is None else out
+        if folder.suffix:
+            raise BadOptions(f"--on writes a folder of shards; {folder} looks like a file")
         if symmetrize is not None:
             raise BadOptions("--symmetrize does not work with --on; symmetrise what you keep")
         if shard_format not in {"parquet", "extxyz"}:
@@ -254,7 +257,7 @@ def sample(
         told = sample_in_shards(
             ShardedRequest(
                 run=run,
-                out=out,
+                out=folder,
                 sampler=drawing_with,
                 constraints=constraints,
                 grid=grid,
@@ -272,8 +275,9 @@ def sample(
         if json_out:
             print_json(told)
         else:
-            typer.echo(str(out))
+            typer.echo(str(folder))
         return
+    out = Path("crystals.extxyz") if out is None else out
     network, run = load_model(run.folder, catalog, device=where)
     plan = SamplePlan(
         model=network,

@@ -124,7 +124,7 @@ class RayExecutor(Executor):
         """Return how many tasks the cluster has room for."""
         import ray
 
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
+        resources: dict[str, float] = ray.cluster_resources()
         return max(1, int(resources.get("CPU", 1.0) / self.num_cpus))
 
 
