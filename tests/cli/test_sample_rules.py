@@ -83,7 +83,7 @@ def test_a_second_call_completes_a_folder_of_shards(cli: Cli, tmp_path: Path) ->
         (["--guidance", "hardness=2"], "hardness"),
         (["--rank-by", "log_prob"], "add --best-of"),
         (["--best-of", "2", "--rank-by", "stability.e"], "needs"),
-        (["--on", "the moon"], "the moon"),
+        (["--on", "processes"], "looks like a file"),
         (["--precision", "int4"], "write auto, fp32"),
     ],
 )
