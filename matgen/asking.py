@@ -9,6 +9,7 @@ import csv
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.roles.condition import Condition
     from matgen.roles.constraint import Constraint
+    from matgen.roles.dataset import DatasetSource
     from matgen.run_dir import Run
 
 Request: TypeAlias = "dict[str, AskedValue]"
@@ -79,12 +81,22 @@ def read_requests(
             rows = list(itertools.islice(csv.reader(file), _MOST_REQUESTS + 2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadFile(f"cannot read {path}: {error}") from None
-    numbered = [(line, row) for line, row in enumerate(rows, start=1) if any(map(str.strip, row))]
+    numbered = [
+        (line, _without_empty_end(row))
+        for line, row in enumerate(rows, start=1)
+        if any(map(str.strip, row))
+    ]
     if len(numbered) < 2:
         raise BadFile(f"{path} needs a line of condition names and a line per request")
     if len(rows) > _MOST_REQUESTS + 1:
         raise BadFile(f"{path} has more than {_MOST_REQUESTS:,} rows; split it")
-    columns = [_known(title.strip(), known, aliases) for title in numbered[0][1]]
+    titles = [title.strip() for title in numbered[0][1]]
+    try:
+        columns = [_known(title, known, aliases) for title in titles]
+    except UnknownName as error:
+        raise UnknownName(
+            f"{path}, line {numbered[0][0]}: {error} (columns are separated by commas)"
+        ) from None
     if len({condition.label for condition in columns}) < len(columns):
         raise BadFile(f"{path} names a condition twice in its first line")
     requests: list[Request] = []
@@ -130,40 +142,39 @@ def parse_guidance(
 
 
 def parse_constraints(texts: Sequence[str], catalog: Catalog, run: Run) -> tuple[Constraint, ...]:
-    """Return the rules of ``--constraint NAME=TEXT`` flags.
-
-    A rule with a dataset that nobody named takes the one that the model was trained on.
+    """Return the rules of ``--constraint NAME=TEXT`` flags, for the model of a run.
 
     Raises:
         UnknownName, BadOptions: no such rule, or a text that it does not read.
     """
+
+    def trained_on() -> DatasetSource:
+        return cast("DatasetSource", catalog.restore(run.info["dataset"]))
+
     rules = []
     for text in texts:
         name, _, written = text.partition("=")
-        cls = cast(
-            "type[Constraint]", catalog.get("constraint", catalog.resolve("constraint", name))
-        )
-        rule = cls.parse(written)
-        if "dataset" in cls.model_fields and getattr(rule, "dataset", None) is None:
-            rule = rule.model_copy(update={"dataset": catalog.restore(run.info["dataset"])})
-        rules.append(rule)
+        found = catalog.get("constraint", catalog.resolve("constraint", name))
+        rules.append(cast("type[Constraint]", found).parse(written).for_training(trained_on))
     return tuple(rules)
 
 
-def with_rules(grid: Sequence[Request], texts: Mapping[str, str | None], run: Run) -> list[Request]:
+def with_rules(
+    grid: Sequence[Request], rules: Sequence[Constraint], conditions: Sequence[Condition]
+) -> list[Request]:
     """Return the requests, each also asking for what a rule demands, if the model learned it.
 
     A rule alone cuts off what the model wants to write; asked for as well, the model wants it.
 
-    Args:
-        texts: Condition label to what the rule of the same meaning says; None where there is none.
-
     Raises:
-        BadOptions: a request asks for something else than the rule.
+        BadOptions: a request asks for something else than a rule.
     """
-    known = {condition.label: condition for condition in run.spec.conditions}
+    known = {condition.label: condition for condition in conditions}
     added = {
-        k: known[k].parse(text) for k, text in texts.items() if text is not None and k in known
+        label: known[label].parse(text)
+        for rule in rules
+        for label, text in rule.also_asks.items()
+        if label in known
     }
     for request in grid:
         for label, value in added.items():
@@ -172,6 +183,42 @@ def with_rules(grid: Sequence[Request], texts: Mapping[str, str | None], run: Ru
     joined = [{**added, **request} for request in grid]
     _refuse_conflicts(joined, known)
     return joined
+
+
+def checked_request(
+    asked: Mapping[str, object], conditions: Sequence[Condition]
+) -> dict[str, AskedValue]:
+    """Return what a program asks for, checked as if a person had written it.
+
+    Args:
+        asked: Label to a number, a text, or a ``ValueRange``.
+        conditions: Those the model was trained with.
+
+    Raises:
+        UnknownName: a condition that the model does not know; lists those it does.
+        BadOptions: a value of another kind or out of range, or values that exclude each other.
+    """
+    known = {condition.label: condition for condition in conditions}
+    request = {
+        condition.label: _value(condition, _written(condition, value))
+        for condition, value in ((_known(label, known, {}), v) for label, v in asked.items())
+    }
+    _refuse_conflicts([request], known)
+    return request
+
+
+def _written(condition: Condition, value: object) -> str:
+    """Return a value as a person would write it."""
+    if isinstance(value, ValueRange):
+        return RANGE.join(_written(condition, end) for end in value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        return str(int(number)) if number.is_integer() else repr(number)
+    if isinstance(value, str) and RANGE not in value:
+        return value
+    raise BadOptions(
+        f"{condition.label}={value!r} is no value; give a number, a text, or a ValueRange"
+    )
 
 
 def outside_training(grid: Sequence[Request], run: Run) -> list[str]:
@@ -196,6 +243,12 @@ def outside_training(grid: Sequence[Request], run: Run) -> list[str]:
         *(f"no crystal that the model was trained on has a known {c}; {learned}" for c in unseen),
         *told.values(),
     ]
+
+
+def _without_empty_end(row: list[str]) -> list[str]:
+    """Return a row without the empty cells that spreadsheets leave at its end."""
+    n = max((place + 1 for place, cell in enumerate(row) if cell.strip()), default=0)
+    return row[:n]
 
 
 def _known(label: str, known: Mapping[str, Condition], aliases: Mapping[str, str]) -> Condition:

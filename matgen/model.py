@@ -14,25 +14,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import numpy as np
 
-from matgen.asking import parse_constraints, with_rules
+from matgen.asking import checked_request, parse_constraints, with_rules
 from matgen.catalog import Catalog
 from matgen.crystal.cell import canonical_cell
 from matgen.crystal.checks import check_crystal
 from matgen.crystal.oxidation import OxidationAssigner
 from matgen.devices import pick_device, pick_precision
-from matgen.errors import BadCrystal, BadOptions, CrystalError, UnknownName
+from matgen.errors import BadCrystal, BadOptions, CrystalError
 from matgen.generation.decoder import Request
 from matgen.generation.generate import SamplePlan, generate
 from matgen.generation.model_decoder import ready_to_sample, sequence_log_probs
 from matgen.plan import resolve_sampler
-from matgen.records import AskedValue, Crystal, PropertyValue, Sample, Tokens
+from matgen.records import AskedValue, Crystal, PropertyValue, Sample, Tokens, ValueRange
 from matgen.run_dir import Run, load_model, shipped_model
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from ase import Atoms
     from pymatgen.core.structure import Structure
 
@@ -42,6 +44,21 @@ if TYPE_CHECKING:
 
 _SCORED_TOGETHER: Final = 64
 _END: Final = object()
+
+
+class Asking(TypedDict, total=False):
+    """What may be asked for, all of it optional."""
+
+    conditions: Mapping[str, AskedValue]
+    """Label to value, or a ``ValueRange``, of which each sample gets one value."""
+    constraints: Sequence[str | Constraint]
+    """``"formula=LiFeO2"``, ``"charge_neutral"``, or rules."""
+    seed: int
+    """Sample i depends on (seed, i)."""
+    guidance: float | Mapping[str, float] | None
+    """One weight, or label to weight."""
+    sampler: Mapping[str, Any]  # settings of any type
+    """Settings such as ``{"temperature": 0.8, "top_p": 0.9}``, checked by the sampler."""
 
 
 class Samples(list[Sample]):
@@ -99,106 +116,53 @@ class Model:
         """Labels of what can be asked for."""
         return tuple(condition.label for condition in self.run.spec.conditions)
 
-    def sample(
-        self,
-        n: int,
-        *,
-        conditions: Mapping[str, AskedValue | int] | None = None,
-        constraints: Sequence[str | Constraint] = (),
-        seed: int = 0,
-        guidance: float | Mapping[str, float] | None = None,
-        **sampler: Any,  # settings of the sampler, validated by it
-    ) -> Samples:
+    def sample(self, n: int, **asked: Unpack[Asking]) -> Samples:
         """Return n samples, the same ones as ``matgen sample`` with the same arguments gives.
 
         Args:
             n: How many.
-            conditions: Label to value, or a ``ValueRange``, of which each sample gets one value.
-            constraints: ``"formula=LiFeO2"``, ``"charge_neutral"``, or rules.
-            seed: Sample i depends on (seed, i).
-            guidance: One weight, or label to weight.
-            sampler: Settings such as ``temperature=0.8`` or ``top_p=0.9``.
+            asked: See ``Asking``.
 
         Raises:
             BadOptions, UnknownName: as the command says.
         """
-        stream = self.stream(
-            n,
-            conditions=conditions,
-            constraints=constraints,
-            seed=seed,
-            guidance=guidance,
-            **sampler,
-        )
-        return Samples(stream)
+        return Samples(self.stream(n, **asked))
 
-    def stream(
-        self,
-        n: int,
-        *,
-        conditions: Mapping[str, AskedValue | int] | None = None,
-        constraints: Sequence[str | Constraint] = (),
-        seed: int = 0,
-        guidance: float | Mapping[str, float] | None = None,
-        **sampler: Any,  # settings of the sampler, validated by it
-    ) -> Iterator[Sample]:
+    def stream(self, n: int, **asked: Unpack[Asking]) -> Iterator[Sample]:
         """Yield the samples of ``sample`` by ascending index, as soon as they are there."""
-        known = {condition.label: condition for condition in self.run.spec.conditions}
-        if unknown := sorted(set(conditions or {}) - set(known)):
-            raise UnknownName(
-                f"this model was trained without {', '.join(unknown)}; it knows {', '.join(known)}"
-            )
-        asked: dict[str, AskedValue] = {}
-        for label, value in (conditions or {}).items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number or isinstance(value, str):
-                # As a person would write it, so that it meets the same checks.
-                asked[label] = known[label].parse(f"{value:.12g}" if number else str(value))
-            else:
-                asked[label] = value
-        texts = [rule for rule in constraints if isinstance(rule, str)]
-        rules = [rule for rule in constraints if not isinstance(rule, str)]
-        wanted = dict(text.partition("=")[::2] for text in texts)
-        told = {
-            "reduced_formula": wanted.get("formula"),
-            "chemical_system": wanted.get("chemical_system"),
-        }
         if n < 1:
             raise BadOptions(f"{n} samples: ask for one at least")
+        conditions = self.run.spec.conditions
+        given = asked.get("constraints", ())
+        texts = [rule for rule in given if isinstance(rule, str)]
+        rules = (
+            *parse_constraints(texts, self._catalog, self.run),
+            *(rule for rule in given if not isinstance(rule, str)),
+        )
+        request = checked_request(asked.get("conditions", {}), conditions)
         plan = SamplePlan(
             model=self._network,
             sampler=resolve_sampler(
-                self._catalog, name=None, temperatures=(), flags={}, settings=(), fields=sampler
+                self._catalog,
+                name=None,
+                temperatures=(),
+                flags={},
+                settings=(),
+                fields=asked.get("sampler", {}),
             ),
-            constraints=(*parse_constraints(texts, self._catalog, self.run), *rules),
-            grid=tuple(with_rules([asked], told, self.run)),
+            constraints=rules,
+            grid=tuple(with_rules([request], rules, conditions)),
             n=n,
-            seed=seed,
-            guidance=guidance,
+            seed=asked.get("seed", 0),
+            guidance=asked.get("guidance"),
             device=self._device,
             precision=self._precision,
         )
         return generate(plan)
 
-    async def stream_async(
-        self,
-        n: int,
-        *,
-        conditions: Mapping[str, AskedValue | int] | None = None,
-        constraints: Sequence[str | Constraint] = (),
-        seed: int = 0,
-        guidance: float | Mapping[str, float] | None = None,
-        **sampler: Any,  # settings of the sampler, validated by it
-    ) -> AsyncIterator[Sample]:
+    async def stream_async(self, n: int, **asked: Unpack[Asking]) -> AsyncIterator[Sample]:
         """Yield the samples of ``stream``; the event loop stays free while they are drawn."""
-        samples = self.stream(
-            n,
-            conditions=conditions,
-            constraints=constraints,
-            seed=seed,
-            guidance=guidance,
-            **sampler,
-        )
+        samples = self.stream(n, **asked)
         while True:
             drawn = await asyncio.to_thread(next, samples, _END)
             if not isinstance(drawn, Sample):
@@ -226,12 +190,10 @@ class Model:
         Raises:
             BadOptions: a condition or kind that the model does not know.
         """
-        asked = dict(conditions or {})
-        if unknown := sorted(set(asked) - set(self.conditions)):
-            raise UnknownName(
-                f"this model was trained without {', '.join(unknown)}; it knows "
-                f"{', '.join(self.conditions)}"
-            )
+        checked = checked_request(conditions or {}, self.run.spec.conditions)
+        asked = {k: v for k, v in checked.items() if not isinstance(v, ValueRange)}
+        if len(asked) < len(checked):
+            raise BadOptions("log_prob takes one value per condition, no range")
         representation = self.run.spec.representation
         names = representation.grammar().kind_names
         if kinds is not None and (unknown := sorted(set(kinds) - set(names))):

@@ -31,9 +31,9 @@ from matgen.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
     from matgen.evaluation.pipeline import EvaluationPlan
+    from matgen.generation.scoring import SampleScore
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
-    from matgen.roles.sampler import Score
 
 log = logging.getLogger(__name__)
 
@@ -278,14 +278,15 @@ def resolve_ranking(
     *,
     best_of: int | None,
     rank_by: str | None,
-    representation: Representation,
-) -> tuple[Sampler, Score | None]:
+    conditions: Sequence[Condition],
+) -> tuple[Sampler, SampleScore | None]:
     """Return the sampler that keeps the best of several drafts, and what it scores them by.
 
     Args:
         best_of: Drafts for each sample; None leaves the sampler as it is.
         rank_by: ``log_prob``, ``structure``, or ``EVALUATOR.COLUMN``, with a ``-`` in front where
             lower is better; None is ``log_prob``.
+        conditions: Those of the model, for evaluators that look at what was requested.
 
     Raises:
         UnknownName, BadOptions: a ranking without drafts to rank, or one that does not exist.
@@ -294,7 +295,7 @@ def resolve_ranking(
         if rank_by is not None:
             raise BadOptions("--rank-by ranks several drafts: add --best-of 8")
         return sampler, None
-    score: Score | None = None
+    score: SampleScore | None = None
     by = rank_by or "log_prob"
     if by not in {"log_prob", "structure"}:
         from matgen.generation.scoring import evaluator_score
@@ -306,9 +307,12 @@ def resolve_ranking(
                 "validity.valid_structure"
             )
         evaluator = cast("Evaluator", catalog.build("evaluator", name))
-        pool = cast("Executor", catalog.build("executor", "executors:local")).open().__enter__()
-        sign = -1 if by.startswith("-") else 1
-        score, by = evaluator_score(evaluator, column, representation, pool, sign=sign), "score"
+        local = cast("Executor", catalog.build("executor", "executors:local"))
+        with local.open() as pool:  # of nothing but this process, so that it outlives the block
+            known = {condition.label: condition for condition in conditions}
+            sign = -1 if by.startswith("-") else 1
+            score = evaluator_score(evaluator, column, pool, conditions=known, sign=sign)
+        by = "score"
     settings = {"n": best_of, "by": by, "sampler": sampler}
     ranked = catalog.build("sampler", catalog.choices.default("ranking_sampler"), settings)
     return cast("Sampler", ranked), score

@@ -184,6 +184,7 @@ def sample(
         say,
         warn,
     )
+    from matgen.commands.stages import stoppable
     from matgen.devices import pick_device, pick_precision
     from matgen.errors import BadOptions
     from matgen.generation.generate import Progress, SamplePlan, generate
@@ -223,7 +224,7 @@ def sample(
     }
     written = [f"{name}={text}" for name, text in rules.items() if text is not None]
     constraints = parse_constraints([*written, *(constraint or [])], catalog, run)
-    grid = with_rules(grid, {"reduced_formula": formula, "chemical_system": chemical_system}, run)
+    grid = with_rules(grid, constraints, conditions)
     for remark in outside_training(grid, run):
         if strict:
             raise BadOptions(f"{remark} (--strict)")
@@ -239,7 +240,7 @@ def sample(
         ),
         best_of=best_of,
         rank_by=rank_by,
-        representation=run.spec.representation,
+        conditions=conditions,
     )
     weights = parse_guidance(guidance or [], conditions, aliases)
     if on is not None:
@@ -274,9 +275,16 @@ def sample(
         )
         if json_out:
             print_json(told)
-        else:
+        asked, failed = told["asked"], told["unfinished"]
+        assert isinstance(asked, int)
+        assert isinstance(failed, int)
+        _tell_failures(asked, failed, ruled=bool(constraints))
+        if not json_out:
+            say(f"{told['unique']} different crystals, {told['duplicates']} duplicates")
             typer.echo(str(folder))
         return
+    if workers or shard_size or shard_format != "parquet":
+        raise BadOptions("--workers, --shard-size and --shard-format are for --on processes or ray")
     out = Path("crystals.extxyz") if out is None else out
     network, run = load_model(run.folder, catalog, device=where)
     plan = SamplePlan(
@@ -303,7 +311,10 @@ def sample(
         nonlocal progress
         progress = so_far
 
-    with progress_bar() as bar:
+    with (
+        stoppable("nothing was written; with --on processes finished shards are kept"),
+        progress_bar() as bar,
+    ):
         task = bar.add_task("sampling", total=asked)
 
         def counted() -> Iterator[Sample]:
@@ -338,22 +349,37 @@ def sample(
     }
     if json_out:
         print_json(summary)
-        return
-    say(f"{seconds / asked:.3f} s per crystal on {where}")
-    if constraints and log_mass:
-        tried = progress.attempts
-        say(
-            f"rules: {asked - failed} of {tried} attempts finished; the model gave what they allow "
-            f"{sum(log_mass) / len(log_mass):.1f} nats of its log-probability"
-        )
+    else:
+        say(f"{seconds / asked:.3f} s per crystal on {where}")
+        if constraints and log_mass:
+            n_tries, mass = progress.attempts, sum(log_mass) / len(log_mass)
+            # Drafts of --best-of that lost are attempts, too.
+            tries = "" if best_of else f"{asked - failed} of {n_tries} attempts finished; "
+            say(
+                f"rules: {tries}the model gave what they allow {mass:.1f} nats of its "
+                "log-probability"
+            )
+    _tell_failures(asked, failed, ruled=bool(constraints))
+    if not json_out:
+        typer.echo(str(out))
+
+
+def _tell_failures(asked: int, failed: int, *, ruled: bool) -> None:
+    """Warn of samples that are not there.
+
+    Raises:
+        BadOptions: rules were asked for, and no sample met them.
+    """
+    from matgen.commands.console import warn
+    from matgen.errors import BadOptions
+
     if failed:
         warn(
             f"{failed} of {asked} samples are not there: the token limit was reached, or the rules "
-            "left no token in any attempt; .jsonl output says which"
+            "left no token in any attempt; .jsonl output and shards say which"
         )
-    if failed == asked and constraints:
+    if failed == asked and ruled:
         raise BadOptions(
             "no sample meets these rules together; relax one, or give more tries "
             "(--set sampler.retries=100)"
         )
-    typer.echo(str(out))

@@ -19,12 +19,16 @@ from matgen.records import AskedValue, Draft, PropertyValue, Sample, ValueRange
 if TYPE_CHECKING:
     from matgen.generation.decoder import Decoder
     from matgen.generation.model_decoder import Precision
+    from matgen.generation.scoring import SampleScore
     from matgen.nn.crystal_model import CrystalModel
     from matgen.roles.constraint import Constraint
     from matgen.roles.sampler import Sampler, Score
 
 _DECODED_TOGETHER: Final = 64
 """Drafts per call of ``decode_batch``: enough to share its overhead, few enough to stream."""
+_MOST: Final = 2**63
+_MOST_SAMPLES: Final = 2**48
+"""Samples of one seed; leaves room for a number of drafts for each."""
 _STRONGEST_GUIDANCE: Final = 1000.0
 """Beyond it guided logits leave what float32 tells apart; not a number is beyond everything."""
 
@@ -58,7 +62,7 @@ class SamplePlan:
     device: str = "cpu"
     precision: Precision = "float32"
     first_index: int = 0
-    score: Score | None = None
+    score: SampleScore | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,12 @@ def generate(plan: SamplePlan, *, observer: SampleObserver | None = None) -> Ite
         BadOptions: a condition that the model does not know, a constraint or prompt that cannot
             be met, or settings that do not fit the representation.
     """
+    last = plan.first_index + plan.n * len(plan.grid)
+    if not -_MOST <= plan.seed < _MOST or not 0 <= last < _MOST_SAMPLES:
+        raise BadOptions(
+            f"seed {plan.seed} or sample {last} does not fit: seeds have 64 bits, and at most "
+            f"{_MOST_SAMPLES:,} samples have a number"
+        )
     requests = _Requests(plan)
     representation = plan.model.spec.representation
     grammar = Intersection(
@@ -110,9 +120,18 @@ def generate(plan: SamplePlan, *, observer: SampleObserver | None = None) -> Ite
         requests,
         max_tokens=representation.max_tokens,
         streams=Streams(plan.seed),
-        score=plan.score,
+        score=None if plan.score is None else _over_drafts(plan, requests, plan.score),
     )
     return _in_order(plan, requests, drafts, observer)
+
+
+def _over_drafts(plan: SamplePlan, requests: _Requests, score: SampleScore) -> Score:
+    """Return a score of samples as one of the drafts that they are made of."""
+
+    def scored(drafts: Sequence[Draft]) -> Sequence[float]:
+        return score(list(_samples(plan, requests, drafts)))
+
+    return scored
 
 
 def _decoder(plan: SamplePlan) -> Decoder:

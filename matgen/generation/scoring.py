@@ -1,36 +1,44 @@
-"""Scores for samplers that search: a column of an evaluator, over decoded drafts."""
+"""Scores for samplers that search: a column of an evaluator, over the samples of drafts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from matgen.errors import BadOptions, CrystalError
+from matgen.errors import BadOptions
 from matgen.evaluation.cohort import Cohort
-from matgen.records import Draft, Sample
+from matgen.records import Sample
 
 if TYPE_CHECKING:
+    from matgen.roles.condition import Condition
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Pool
-    from matgen.roles.representation import Representation
-    from matgen.roles.sampler import Score
+
+SampleScore: TypeAlias = Callable[[Sequence[Sample]], Sequence[float]]
+"""Higher is better; what ``Reward.open`` gives is one."""
 
 
 def evaluator_score(
-    evaluator: Evaluator, column: str, representation: Representation, pool: Pool, *, sign: int = 1
-) -> Score:
+    evaluator: Evaluator,
+    column: str,
+    pool: Pool,
+    *,
+    conditions: Mapping[str, Condition],
+    sign: int = 1,
+) -> SampleScore:
     """Return a score that is a column of an evaluator; what it cannot measure scores lowest.
 
     Args:
         evaluator: One that needs neither relaxation nor reference.
         column: Of its per-sample results; true counts 1, false 0.
-        representation: Decodes drafts.
         pool: Where the evaluator may spread its work.
+        conditions: Label to condition, for evaluators that look at what was requested.
         sign: -1 where lower is better.
 
     Raises:
-        BadOptions: the evaluator needs what is not there while sampling.
+        BadOptions: the evaluator needs what is not there while sampling; or, when first called,
+            it has no such column.
     """
     if evaluator.needs:
         raise BadOptions(
@@ -38,18 +46,12 @@ def evaluator_score(
             "sampling does not have; over-generate and rank with matgen evaluate"
         )
 
-    def score(drafts: Sequence[Draft]) -> list[float]:
-        decoded = representation.decode_batch([draft.tokens for draft in drafts])
-        samples = [
-            Sample(draft.index, None if isinstance(crystal, CrystalError) else crystal)
-            for draft, crystal in zip(drafts, decoded, strict=True)
-        ]
-        found = evaluator.measure(Cohort(samples, len(samples), pool)).per_sample
-        if column not in found:
-            raise BadOptions(
-                f"--rank-by {evaluator.name}.{column}: it has the columns {', '.join(found)}"
-            )
-        return [_number(value, sign) for value in found[column]]
+    def score(samples: Sequence[Sample]) -> list[float]:
+        found = evaluator.measure(Cohort(samples, len(samples), pool, conditions=conditions))
+        if column not in found.per_sample:
+            told = found.skipped or f"it has the columns {', '.join(found.per_sample)}"
+            raise BadOptions(f"--rank-by {evaluator.name}.{column}: {told}")
+        return [_number(value, sign) for value in found.per_sample[column]]
 
     return score
 

@@ -169,6 +169,13 @@ def _begun(
         file_format=plan.file_format,
     )
     saved = ShardManifest.read(folder) if folder.is_dir() else None
+    if saved is not None and not saved.shards:
+        # Nothing was drawn yet, as after a mistake in a setting: any plan may begin here.
+        _clear(folder)
+        for stray in folder.glob("shard-*"):
+            stray.unlink()
+        fresh.write(folder)
+        return fresh
     if saved is None:
         if folder.is_dir() and any(folder.iterdir()):
             raise BadOptions(

@@ -121,6 +121,7 @@ def _with_manifest(path: Path, manifest: list[dict[str, Any]]) -> tuple[list[Sam
                 row["requested"],
                 row["achieved"],
                 error,
+                int(row.get("attempts", 1)),
             )
         )
     return samples, len(samples)
@@ -137,6 +138,7 @@ def _sample(entry: Entry, number: int, *, renumber: bool = False) -> Sample:
         _named(info, "requested"),
         _named(info, "achieved"),
         str(info.get("error", "")) or (entry.error if crystal is None else ""),
+        int(_number(info.get("attempts")) or 1),
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any, Final, TextIO
 from matgen.atomic import replacing
 from matgen.io.extxyz import empty_frame, frame_text
 from matgen.io.shard_manifest import ShardFormat
-from matgen.records import PropertyValue, Sample
+from matgen.io.writing import sample_info
+from matgen.records import Sample
 
 ROWS_AT_ONCE: Final = 2048
 """Rows of a row group: what is held in memory, 3 MB of crystals of 20 sites."""
@@ -106,6 +107,7 @@ class _Table(ShardFile):
                 ("oxidation", pa.list_(pa.int8())),
                 ("log_prob", pa.float64()),
                 ("log_mass", pa.float64()),
+                ("attempts", pa.int32()),
                 *((f"requested_{label}", kinds[kind]) for label, kind in requested.items()),
                 *((f"achieved_{label}", kinds[kind]) for label, kind in achieved.items()),
                 ("error", pa.string()),
@@ -128,6 +130,7 @@ class _Table(ShardFile):
             "asked": self._asked,
             "log_prob": sample.log_prob,
             "log_mass": sample.log_mass,
+            "attempts": sample.attempts,
             "error": sample.error or None,
             HASH_COLUMN: hashed or None,
         }
@@ -175,13 +178,7 @@ class _Frames(ShardFile):
         """Write a frame, if there is a crystal."""
         if sample.crystal is None:
             return
-        info: dict[str, PropertyValue] = {"index": sample.index, "asked": self._asked}
-        if sample.log_prob is not None:
-            info["log_prob"] = sample.log_prob
-        if sample.log_mass is not None:
-            info["log_mass"] = sample.log_mass
-        info |= {f"requested_{label}": value for label, value in sample.requested.items()}
-        info |= {f"achieved_{label}": value for label, value in sample.achieved.items()}
+        info = sample_info(sample, self._asked)
         if hashed:
             info[HASH_COLUMN] = hashed
         self._file.write(frame_text(sample.crystal, info))

@@ -103,10 +103,28 @@ def sample_row(sample: Sample) -> dict[str, object]:
         "index": sample.index,
         "log_prob": sample.log_prob,
         "log_mass": sample.log_mass,
+        "attempts": sample.attempts,
         "requested": dict(sample.requested),
         "achieved": dict(sample.achieved),
         "error": sample.error,
     }
+
+
+def sample_info(sample: Sample, asked: int) -> dict[str, PropertyValue]:
+    """Return what a frame of extended XYZ keeps of a sample beside its crystal.
+
+    Args:
+        asked: Samples that were asked for, with every frame.
+    """
+    info: dict[str, PropertyValue] = {"index": sample.index, "asked": asked}
+    for name in ("log_prob", "log_mass", "attempts"):
+        if (value := getattr(sample, name)) is not None:
+            info[name] = value
+    for what in ("requested", "achieved"):
+        info |= {f"{what}_{label}": value for label, value in getattr(sample, what).items()}
+    if sample.error:
+        info["error"] = sample.error
+    return info
 
 
 @contextmanager
@@ -160,15 +178,7 @@ class _Xyz:
     def add(self, sample: Sample, crystal: Crystal | None) -> None:
         if crystal is None:
             return
-        info: dict[str, PropertyValue] = {"index": sample.index, "asked": self._asked}
-        for name in ("log_prob", "log_mass"):
-            if (value := getattr(sample, name)) is not None:
-                info[name] = value
-        for what in ("requested", "achieved"):
-            for label, value in getattr(sample, what).items():
-                info[f"{what}_{label}"] = value
-        if sample.error:
-            info["error"] = sample.error
+        info = sample_info(sample, self._asked)
         self._file.write(frame_text(crystal, info))
         self._n_frames += 1
 

@@ -9,8 +9,10 @@ from matgen.errors import BadOptions
 from matgen.roles.component import Component
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Self
 
+    from matgen.roles.dataset import DatasetSource
     from matgen.roles.ordering import Ordering
     from matgen.roles.representation import Grammar, Representation
 
@@ -63,6 +65,23 @@ class Constraint(Component):
         """
         del ordering
         return self
+
+    def for_training(self, dataset: Callable[[], DatasetSource]) -> Constraint:
+        """Return this rule for a model that was trained on a dataset, unless it has its own.
+
+        Args:
+            dataset: Gives it; called by rules that need to know what is known.
+        """
+        del dataset
+        return self
+
+    @property
+    def also_asks(self) -> Mapping[str, str]:
+        """Label of a condition that says the same to its value, as a person would write it.
+
+        A model that learned it is asked for it, too.
+        """
+        return {}
 
     @property
     def orders_sites(self) -> bool:

@@ -12,6 +12,7 @@ from matgen_constraints.budget import refuse_unwritable
 from matgen_constraints.rule import CompositionRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from matgen.roles.representation import SpeciesTokens
@@ -105,6 +106,11 @@ class ChemicalSystem(CompositionRule):
             BadOptions: no symbols joined by hyphens.
         """
         return cls(elements=_split(text, "-", "chemical_system"))
+
+    @property
+    def also_asks(self) -> Mapping[str, str]:
+        """The condition of the same meaning."""
+        return {"chemical_system": "-".join(self.elements)}
 
     @property
     def told(self) -> str:

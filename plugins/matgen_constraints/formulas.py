@@ -14,6 +14,7 @@ from matgen_constraints.budget import refuse_unwritable
 from matgen_constraints.rule import CompositionRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from matgen.roles.representation import SpeciesTokens
@@ -41,6 +42,11 @@ class Formula(CompositionRule):
             BadOptions: no formula.
         """
         return cls(formula=text.strip())
+
+    @property
+    def also_asks(self) -> Mapping[str, str]:
+        """The condition of the same meaning."""
+        return {"reduced_formula": self.formula}
 
     @property
     def told(self) -> str:

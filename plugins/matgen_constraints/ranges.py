@@ -11,6 +11,7 @@ from matgen.errors import BadOptions
 from matgen_constraints.rule import CompositionRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from matgen.roles.representation import SpeciesTokens
@@ -41,6 +42,11 @@ class NSites(CompositionRule):
         """
         least, greatest = _range(text, cls.name)
         return cls(least=least, greatest=greatest)
+
+    @property
+    def also_asks(self) -> Mapping[str, str]:
+        """The condition of the same meaning."""
+        return {"n_sites": str(self.least)} if self.least == self.greatest else {}
 
     @property
     def told(self) -> str:

@@ -12,6 +12,8 @@ from matgen_constraints.known_formulas import KnownFormulas
 from matgen_constraints.rule import CompositionRule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matgen.roles.representation import SpeciesTokens
     from matgen_constraints.budget import Budget
 
@@ -22,7 +24,11 @@ class Unseen(CompositionRule):
     name = "unseen"
 
     dataset: DatasetSource | None = None
-    """Whose formulas are known. Whoever makes the rule fills in what the model was trained on."""
+    """Whose formulas are known; what the model was trained on if left out."""
+
+    def for_training(self, dataset: Callable[[], DatasetSource]) -> Unseen:
+        """Return the rule with the dataset, where it has none of its own."""
+        return self if self.dataset else self.model_copy(update={"dataset": dataset()})
 
     @property
     def told(self) -> str:

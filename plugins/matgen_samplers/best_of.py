@@ -28,7 +28,7 @@ class BestOf(Sampler):
 
     name = "best_of"
 
-    n: int = Field(default=8, ge=1)
+    n: int = Field(default=8, ge=1, le=4096)
     """Drafts for each sample; the cost grows with it."""
     by: Literal["log_prob", "structure", "score"] = "log_prob"
     """What ranks: ``log_prob``; ``structure``, the part of it that coordinates and lattice have,
@@ -84,11 +84,12 @@ class BestOf(Sampler):
 
     def _chosen(self, drafts: Sequence[Draft], score: Score | None) -> Draft:
         finished = sorted((d for d in drafts if d.finished), key=lambda draft: draft.index)
+        index = drafts[0].index // self.n
         if not finished:
             return min(drafts, key=lambda draft: draft.index)
         if self.by == "score":
             assert score is not None
-            scores = list(score(finished))
+            scores = list(score([replace(draft, index=index) for draft in finished]))
         elif self.by == "structure":
             scores = [_structure_log_prob(draft) for draft in finished]
         else:

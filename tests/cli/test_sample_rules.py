@@ -53,6 +53,48 @@ def test_the_best_of_several_is_likelier(cli: Cli, tmp_path: Path) -> None:
     assert means[0] < means[1]
 
 
+def test_the_best_of_several_can_be_the_nearest_to_the_request(cli: Cli, tmp_path: Path) -> None:
+    errors = []
+    for more in ([], ["--best-of", 8, "--rank-by", "-achieved.density_error"]):
+        out = tmp_path / f"n{len(more)}.jsonl"
+        done = cli("sample", "-n", 8, "--cond", "density=5", "--out", out, *more)
+        assert done.returncode == 0, done.stderr
+        errors.append(sum(abs(row["achieved"]["density"] - 5) for row in rows(out)) / 8)
+    assert errors[1] < errors[0] / 2
+
+
+def test_a_mistake_leaves_the_folder_of_shards_usable(cli: Cli, tmp_path: Path) -> None:
+    call = ("sample", "-n", 2, "--on", "local", "--out", tmp_path / "library")
+    assert cli(*call, "--temperature", "zzz=2").returncode == 2
+    done = cli(*call)
+    assert done.returncode == 0, done.stderr
+
+
+def test_rules_that_nothing_meets_fail_in_shards_as_in_a_file(cli: Cli, tmp_path: Path) -> None:
+    never = ("--lattice-system", "cubic", "--min-distance", "2.9", "--n-sites", "20")
+    for more in ((), ("--on", "local")):
+        done = cli(
+            "sample", "-n", 2, *never, "--set", "sampler.retries=0", *more,
+            "--out", tmp_path / f"never{len(more)}",
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "no sample meets these rules together" in " ".join(done.stderr.split())
+
+
+def test_processes_and_ray_write_the_same_shards(cli: Cli, tmp_path: Path) -> None:
+    written = []
+    for on in ("processes", "ray"):
+        out = tmp_path / on
+        done = cli(
+            "sample", "-n", 16, "--cond", "density=3..5", "--on", on, "--workers", 2,
+            "--shard-size", 8, "--out", out,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        written.append([path.read_bytes() for path in sorted(out.glob("shard-*.parquet"))])
+    assert len(written[0]) == 2
+    assert written[0] == written[1]
+
+
 def test_a_second_call_completes_a_folder_of_shards(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "library"
     call = ("sample", "-n", 24, "--on", "local", "--shard-size", 8, "--out", out, "--json")
@@ -85,6 +127,8 @@ def test_a_second_call_completes_a_folder_of_shards(cli: Cli, tmp_path: Path) ->
         (["--best-of", "2", "--rank-by", "stability.e"], "needs"),
         (["--on", "processes"], "looks like a file"),
         (["--precision", "int4"], "write auto, fp32"),
+        (["--workers", "2"], "are for --on"),
+        (["--seed", "9223372036854775808"], "does not fit"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from matgen.asking import (
+    checked_request,
     parse_constraints,
     parse_guidance,
     parse_requests,
@@ -21,6 +23,7 @@ from matgen.run_dir import load_run, shipped_model
 CATALOG = Catalog.load()
 RUN = load_run(shipped_model(), CATALOG)
 KNOWN = RUN.spec.conditions
+RULES = parse_constraints(["formula=Li2Fe2O4", "charge_neutral"], CATALOG, RUN)
 ALIASES = CATALOG.choices.file.aliases["condition"]
 
 
@@ -71,6 +74,7 @@ def test_a_table_is_a_request_per_row_and_an_empty_cell_is_free(tmp_path: Path) 
         ("density,hardness\n3,4\n", UnknownName, "hardness"),
         ("density\n3\nheavy\n", BadOptions, "line 3: density='heavy' is not a number"),
         ("density\n3,4\n", BadFile, "line 2: 2 cells for 1"),
+        ("density;hhi\n3;4\n", UnknownName, "line 1: .*separated by commas"),
         ("density,density\n3,4\n", BadFile, "twice"),
     ],
 )
@@ -103,7 +107,50 @@ def test_rules_are_read_by_name_and_know_the_training_data() -> None:
 
 
 def test_what_a_rule_demands_is_asked_for_as_well() -> None:
-    asked = with_rules([{"density": 4.0}], {"reduced_formula": "Li2Fe2O4", "other": "x"}, RUN)
+    asked = with_rules([{"density": 4.0}], RULES, KNOWN)
     assert asked == [{"density": 4.0, "reduced_formula": "LiFeO2"}]
     with pytest.raises(BadOptions, match="the rule is"):
-        with_rules([{"reduced_formula": "LiF"}], {"reduced_formula": "LiFeO2"}, RUN)
+        with_rules([{"reduced_formula": "LiF"}], RULES, KNOWN)
+
+
+def test_a_number_of_sites_against_another_is_refused_and_a_range_asks_for_nothing() -> None:
+    one = parse_constraints(["n_sites=4"], CATALOG, RUN)
+    with pytest.raises(BadOptions, match=r"n_sites=8\.0 is asked for"):
+        with_rules([{"n_sites": 8.0}], one, KNOWN)
+    several = parse_constraints(["n_sites=4..8"], CATALOG, RUN)
+    assert with_rules([{"n_sites": 8.0}], several, KNOWN) == [{"n_sites": 8.0}]
+
+
+def test_empty_cells_that_a_spreadsheet_leaves_at_the_end_are_no_conditions(tmp_path: Path) -> None:
+    table = tmp_path / "asked.csv"
+    table.write_text("density,\n3,\n", encoding="utf-8")
+    assert read_requests(table, KNOWN, ALIASES) == [{"density": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"space_group": 300}, "give 1 to 230"),
+        ({"space_group": ValueRange(200, 300)}, "give 1 to 230"),
+        ({"band_gap": float("nan")}, "no finite number"),
+        ({"band_gap": "abc"}, "not a number"),
+        ({"band_gap": ValueRange(3, 1)}, "from the lower to the higher"),
+        ({"band_gap": (1, 2)}, "is no value"),
+        ({"band_gap": None}, "is no value"),
+        ({"band_gap": True}, "is no value"),
+        ({"reduced_formula": "NaCl", "n_sites": 3}, "exclude each other"),
+    ],
+)
+def test_what_a_program_asks_for_meets_the_checks_of_a_person(
+    asked: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadOptions, match=said):
+        checked_request(asked, KNOWN)
+
+
+def test_numbers_of_any_library_are_plain_numbers() -> None:
+    asked = checked_request(
+        {"density": np.float32(4.5), "n_sites": np.int64(8), "hhi": ValueRange(1, 2)}, KNOWN
+    )
+    assert asked == {"density": 4.5, "n_sites": 8.0, "hhi": ValueRange(1.0, 2.0)}
+    assert all(type(value) in {float, ValueRange} for value in asked.values())

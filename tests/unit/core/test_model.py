@@ -99,12 +99,16 @@ def test_a_crystal_scores_the_same_in_any_cell_and_none_where_it_cannot_be_writt
 
 
 def test_what_cannot_be_asked_for_is_refused_in_a_sentence() -> None:
-    with pytest.raises(UnknownName, match="trained without hardness; it knows density"):
+    with pytest.raises(UnknownName, match="trained without 'hardness'; it knows density"):
         MODEL.sample(1, conditions={"hardness": 3})
     with pytest.raises(BadOptions, match="no setting 'temperatur'"):
-        MODEL.sample(1, temperatur=0.5)
+        MODEL.sample(1, sampler={"temperatur": 0.5})
     with pytest.raises(BadOptions, match="at least"):
         MODEL.sample(0)
+    with pytest.raises(BadOptions, match="does not fit"):
+        MODEL.sample(1, seed=2**64)
+    with pytest.raises(BadOptions, match="no range"):
+        MODEL.log_prob([], conditions={"density": ValueRange(3, 5)})
     with pytest.raises(BadOptions, match="kinds colour"):
         MODEL.log_prob([], kinds=["colour"])
     with pytest.raises(UnknownName, match="hardness"):
