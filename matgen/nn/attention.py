@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from matgen.nn.language_model import Dense, Layout, Packed
 
 log = logging.getLogger(__name__)
+
+_MANY_ROWS: Final = 8
+"""Rows from which on two batched products over a cache are faster than one fused kernel."""
 
 PackedKernel: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Packed, float], Tensor]"
 """(T, H, d) queries, keys and values, layout, dropout probability → (T, H, d)."""
@@ -77,8 +80,9 @@ def cached_attention(q_BnHd: Tensor, k_BHCd: Tensor, v_BHCd: Tensor, mask_B1nC: 
         mask_B1nC: What ``step_mask`` gives; one mask serves every layer of a step.
     """
     q_BHnd = q_BnHd.transpose(1, 2)
-    if q_BnHd.device.type == "cpu" and q_BnHd.dtype == torch.float32:
-        # torch's fused kernel takes two to three times as long for single queries.
+    on_cpu = q_BnHd.device.type == "cpu" and q_BnHd.dtype == torch.float32
+    if on_cpu and q_BnHd.shape[0] >= _MANY_ROWS:
+        # The fused kernel takes half as long again there: benchmarks/decode_kernels.py.
         scores_BHnC = torch.matmul(q_BHnd * q_BnHd.shape[-1] ** -0.5, k_BHCd.transpose(2, 3))
         scores_BHnC.masked_fill_(~mask_B1nC, -torch.inf)
         return torch.matmul(scores_BHnC.softmax(-1), v_BHCd).transpose(1, 2)

@@ -86,8 +86,9 @@ class Batch:
         started = min(self._settings.batch_size, len(requests))
         if not started:
             return
-        self._rows, self._state = self._fresh(self._begun(requests, range(started)))
-        self._decoder.begin([requests[i] for i in range(started)])
+        first = _first_attempts(requests, range(started))
+        self._rows, self._state = self._fresh(first)
+        self._decoder.begin([attempt.request for attempt in first])
         while self._decoder.rows:
             for _ in range(self._steps):
                 self._step()
@@ -101,22 +102,11 @@ class Batch:
             ended = take_rows(self._rows, done)
             again = (ended["reason"] == _STUCK) & (ended["attempt"] < self._settings.retries)
             yield from self._drafts(take_rows(ended, ~again))
-            repeated = self._repeated(requests, take_rows(ended, again))
+            repeated = _next_attempts(requests, take_rows(ended, again))
             n_new = min(n_waiting, len(done) - len(repeated))
-            begun = self._begun(requests, range(started, started + n_new))
+            begun = _first_attempts(requests, range(started, started + n_new))
             self._refill(done, [*repeated, *begun])
             started += n_new
-
-    def _begun(self, requests: Sequence[Request], places: Iterable[int]) -> list[_Attempt]:
-        return [_Attempt(requests[place], place, 0) for place in places]
-
-    def _repeated(self, requests: Sequence[Request], stuck: Rows) -> list[_Attempt]:
-        """Return the next attempt of rows in which no token was left."""
-        places, attempts = stuck["place"].tolist(), stuck["attempt"].tolist()
-        return [
-            _Attempt(requests[place], place, attempt + 1)
-            for place, attempt in zip(places, attempts, strict=True)
-        ]
 
     def _refill(self, done: Tensor, attempts: Sequence[_Attempt]) -> None:
         """Start attempts in the first of the rows that are done and drop the others."""
@@ -274,3 +264,16 @@ class Batch:
                     zip(self._kind_names, host["log_prob"][row].tolist(), strict=True)
                 ),
             )
+
+
+def _first_attempts(requests: Sequence[Request], places: Iterable[int]) -> list[_Attempt]:
+    return [_Attempt(requests[place], place, 0) for place in places]
+
+
+def _next_attempts(requests: Sequence[Request], stuck: Rows) -> list[_Attempt]:
+    """Return the next attempt of rows in which no token was left."""
+    places, numbers = stuck["place"].tolist(), stuck["attempt"].tolist()
+    return [
+        _Attempt(requests[place], place, number + 1)
+        for place, number in zip(places, numbers, strict=True)
+    ]
