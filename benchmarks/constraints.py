@@ -166,6 +166,7 @@ def measured(
         "attempts": sum(draft.attempts for draft in drafts) / n,
         "failed": n - len(finished),
         "apart": apart(crystals) / n,
+        "neutral": sum(total_charge(crystal) == 0 for crystal in crystals) / n,
         "as_asked": as_asked(crystals, request) / n,
         "ms_per_step": 1000 * seconds / steps if steps else 0.0,
     }
@@ -181,6 +182,12 @@ def apart(crystals: Sequence[Crystal]) -> int:
             continue
         n += 1
     return n
+
+
+def total_charge(crystal: Crystal) -> int:
+    """Return the sum of the oxidation states that were written."""
+    assert crystal.oxidation is not None
+    return int(crystal.oxidation.sum())
 
 
 def as_asked(crystals: Sequence[Crystal], request: Mapping[str, object]) -> int:

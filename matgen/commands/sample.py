@@ -188,7 +188,7 @@ def sample(
     from matgen.devices import pick_device, pick_precision
     from matgen.errors import BadOptions
     from matgen.generation.generate import Progress, SamplePlan, generate
-    from matgen.io.writing import check_target, write_samples
+    from matgen.io.writing import FILE_SUFFIXES, check_target, write_samples
     from matgen.plan import resolve_ranking, resolve_sampler
     from matgen.run_dir import load_model, load_run, shipped_model
 
@@ -249,7 +249,7 @@ def sample(
         if score is not None:
             raise BadOptions("--rank-by an evaluator does not work with --on; rank by log_prob")
         folder = Path("crystals") if out is None else out
-        if folder.suffix:
+        if folder.suffix.lower() in FILE_SUFFIXES:
             raise BadOptions(f"--on writes a folder of shards; {folder} looks like a file")
         if symmetrize is not None:
             raise BadOptions("--symmetrize does not work with --on; symmetrise what you keep")

@@ -19,6 +19,10 @@ from matgen.records import Crystal, PropertyValue, Sample
 FORMATS = ".extxyz, .xyz, .jsonl, .cif (one crystal), .zip (of CIFs), or a folder (no suffix)"
 
 
+FILE_SUFFIXES = frozenset({".extxyz", ".xyz", ".jsonl", ".cif", ".zip"})
+"""Of single files; a folder of CIFs has none."""
+
+
 class _Sink(Protocol):
     """Takes samples one by one."""
 
@@ -35,7 +39,7 @@ def check_target(path: Path, asked: int) -> None:
     suffix = path.suffix.lower()
     if suffix == ".cif" and asked > 1:
         raise BadOptions(f"{path} would hold {asked} crystals; write a folder or a .zip of CIFs")
-    if suffix not in {"", ".extxyz", ".xyz", ".jsonl", ".cif", ".zip"}:
+    if suffix and suffix not in FILE_SUFFIXES:
         raise BadOptions(f"{path}: cannot write {suffix}; formats: {FORMATS}")
     if suffix == "" and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise BadOptions(f"{path} exists; choose another folder, or remove it")

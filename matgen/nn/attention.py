@@ -21,7 +21,7 @@ from matgen.nn.language_model import Dense, Layout, Packed
 
 log = logging.getLogger(__name__)
 
-_MANY_ROWS: Final = 8
+_MANY_ROWS: Final = 16
 """Rows from which on two batched products over a cache are faster than one fused kernel."""
 
 PackedKernel: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Packed, float], Tensor]"
