@@ -94,8 +94,8 @@ def test_every_cell_of_a_crystal_gives_the_same_tokens(
 def test_a_monoclinic_crystal_in_a_cubic_lattice_has_one_origin() -> None:
     """C2/c in a body-centred lattice, whose axes can be chosen in 24 ways; found by the test above.
 
-    The tables put the origin on one of two kinds of inversion centre, and which kind that is depends
-    on the axes. A known fault of ``canonical_cell``, kept here until it is mended.
+    The tables put the origin on one of two kinds of inversion centre, and which kind that is
+    depends on the axes. A known fault of ``canonical_cell``, kept here until it is mended.
     """
     lattice = 3.017 * LATTICES["body-centred"]
     crystal = Crystal(lattice, np.array([[0.0, 0.0, 1 / 6], [1 / 6, 0.5, 0.0]]), np.array([3, 3]))
