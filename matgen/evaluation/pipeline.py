@@ -15,7 +15,7 @@ from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.reference import Reference
 from matgen.evaluation.relaxation_log import RelaxationLog, relaxation_key
 from matgen.evaluation.report import Report
-from matgen.records import Crystal, Measurement, Relaxation, Sample
+from matgen.records import Crystal, Measurement, Record, Relaxation, Sample
 from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
 from matgen.roles.evaluator import Evaluator, Need
@@ -41,11 +41,13 @@ class EvaluationPlan:
     """What to measure, and with what.
 
     Attributes:
-        evaluators: Run once each, in an order that respects ``after``.
+        evaluators: Run once each, in an order that respects ``waits_for``.
         executor: Where relaxations and comparisons run.
         relaxer: None leaves the samples as they are; what needs energies is skipped.
         hull: Reference on the relaxer's energy scale, or None.
         reference: Known crystals for novelty: a dataset (its train split), or a built reference.
+        truth: The crystals that were to be predicted or imitated, in the order of the samples.
+        per_truth: Predictions for each crystal of ``truth``.
         conditions: What could have been requested, to compare with what was achieved.
         device: Torch device of the potential.
         threads: Torch threads of a potential that runs in this process, 0 for torch's choice;
@@ -57,6 +59,8 @@ class EvaluationPlan:
     relaxer: Relaxer | None = None
     hull: HullReference | None = None
     reference: DatasetSource | Reference | None = None
+    truth: tuple[Record, ...] | None = None
+    per_truth: int = 1
     conditions: tuple[Condition, ...] = ()
     device: str = "cpu"
     threads: int = 0
@@ -121,7 +125,7 @@ def evaluate(
 def in_order(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
     """Return the evaluators so that each comes after those whose columns it reads.
 
-    Names in ``after`` that are not among them are left to the evaluator, which says so.
+    Names waited for that are not among them are left to the evaluator, which says so.
 
     Raises:
         PluginProblem: they wait for each other in a circle.
@@ -130,7 +134,7 @@ def in_order(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
     ordered: list[Evaluator] = []
     while waiting:
         names = {evaluator.name for evaluator in waiting}
-        ready = [e for e in waiting if not names.intersection(e.after)]
+        ready = [e for e in waiting if not names.intersection(e.waits_for())]
         if not ready:
             raise PluginProblem(f"the evaluators {', '.join(sorted(names))} wait for each other")
         ordered += ready
@@ -167,6 +171,7 @@ def _measure(
         Need.RELAXED: relaxations is not None,
         Need.HULL: hull is not None,
         Need.REFERENCE: reference is not None,
+        Need.TRUTH: plan.truth is not None,
     }
     done: dict[str, Measurement] = {}
     ordered = in_order(plan.evaluators)
@@ -183,6 +188,8 @@ def _measure(
             relaxations=relaxations,
             hull=hull,
             reference=reference,
+            truth=plan.truth,
+            per_truth=plan.per_truth,
             conditions={condition.label: condition for condition in plan.conditions},
             done=dict(done),
         )

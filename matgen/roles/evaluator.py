@@ -19,6 +19,7 @@ class Need(StrEnum):
     RELAXED = "relaxed"
     HULL = "hull"
     REFERENCE = "reference"
+    TRUTH = "truth"
 
 
 class Evaluator(Component):
@@ -27,6 +28,10 @@ class Evaluator(Component):
     needs: ClassVar[frozenset[Need]] = frozenset()
     after: ClassVar[tuple[str, ...]] = ()
     """Names of evaluators whose columns it reads."""
+
+    def waits_for(self) -> tuple[str, ...]:
+        """Return the names of the evaluators that must run before; ``after``, unless set."""
+        return self.after
 
     @abstractmethod
     def measure(self, cohort: Cohort) -> Measurement:

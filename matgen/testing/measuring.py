@@ -172,6 +172,8 @@ def check_evaluator(
 ) -> None:
     """Check that an evaluator survives any cohort and divides by the samples asked for.
 
+    A figure that divides by anything else has a unit that says so, as ``of truth``.
+
     Args:
         evaluator: What to check.
         executor: Where its work runs.
@@ -188,6 +190,9 @@ def check_evaluator(
     ]
     failed = [Sample(index, None, error="the token limit was reached") for index in range(4, 8)]
     unknown = Crystal(4.0 * np.eye(3), np.zeros((1, 3)), np.array([118], dtype=np.int64))
+    truth = [
+        Record(f"truth-{index}", crystal) for index, crystal in enumerate(hostile_crystals()[:4])
+    ]
     strange = [Sample(0, unknown), Sample(1, None, error="nothing")]
     with executor.open() as pool:
 
@@ -199,6 +204,7 @@ def check_evaluator(
                 relaxations=[_as_it_is(sample) for sample in samples],
                 hull=_FlatHull(),
                 reference=reference,
+                truth=truth,
             )
             for earlier in after:
                 found = {earlier.name: earlier.measure(cohort)}

@@ -226,7 +226,7 @@ def test_an_executor_keeps_the_order_and_passes_errors_on(name: str) -> None:
 def _before(evaluator: Any) -> list[Any]:
     """Return the evaluators that this one reads, each after those that it reads itself."""
     ordered: list[Any] = []
-    for name in evaluator.after:
+    for name in evaluator.waits_for():
         known = {qualified.partition(":")[2] for qualified in names("evaluator")}
         if name in known:
             earlier = built("evaluator", CATALOG.resolve("evaluator", name))
