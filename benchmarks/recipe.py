@@ -59,7 +59,8 @@ from matgen.data.batch import Gathered
 from matgen.data.token_store import TokenStore
 from matgen.errors import BadFile, BadOptions, UserError
 from matgen.model_spec import ModelSpec
-from matgen.plan import TrainConfig, TrainPlan, parse_settings, resolve_training
+from matgen.plan import TrainConfig, TrainPlan, resolve_training
+from matgen.plan_parts import parse_settings
 from matgen.run_dir import describe_run, save_run
 from matgen.training.hardware import resolve_hardware
 from matgen.training.loop import train

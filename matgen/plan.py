@@ -15,29 +15,25 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgen.base_run import BaseRun, changed
-from matgen.data.imported_folder import DESCRIPTION
 from matgen.errors import BadFile, BadOptions, UnknownName
 from matgen.model_spec import ModelSpec
+from matgen.plan_parts import Settings, build_chosen, named_dataset, parse_settings
 from matgen.roles.backbone import Backbone
 from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
-from matgen.roles.hull import HullReference
 from matgen.roles.ordering import Ordering
-from matgen.roles.relaxer import Relaxer
 from matgen.roles.representation import Representation
 from matgen.roles.sampler import Sampler
 from matgen.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
-    from matgen.evaluation.pipeline import EvaluationPlan
     from matgen.generation.scoring import SampleScore
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
 
 log = logging.getLogger(__name__)
 
-C = TypeVar("C")
 R = TypeVar("R", Representation, Ordering)
 
 
@@ -110,13 +106,13 @@ def resolve_training(config: TrainConfig, catalog: Catalog, *, gpu: bool) -> Tra
     Raises:
         UnknownName, AmbiguousName, BadOptions: one sentence that says what to do.
     """
-    settings = _Settings(config.settings)
+    settings = Settings(config.settings)
     columns = [_column(text) for text in config.columns]
     base = None if config.from_ is None else BaseRun.load(config.from_, catalog)
     if base is not None and config.dataset is None:
         dataset = base.dataset(catalog, settings.take("dataset"), columns)
     else:
-        dataset = _dataset(catalog, config.dataset, settings.take("dataset"), columns)
+        dataset = named_dataset(catalog, config.dataset, settings.take("dataset"), columns)
     if base is None:
         spec = _spec(config, catalog, dataset, settings, gpu=gpu)
         asked = spec.conditions
@@ -150,7 +146,7 @@ def _spec(
     config: TrainConfig,
     catalog: Catalog,
     dataset: DatasetSource,
-    settings: _Settings,
+    settings: Settings,
     *,
     gpu: bool,
 ) -> ModelSpec:
@@ -159,11 +155,11 @@ def _spec(
     backbone = catalog.resolve("backbone", config.backbone or catalog.choices.default("backbone"))
     sizes = _preset(catalog, preset, backbone, asked=config.preset is not None)
     return ModelSpec(
-        representation=_build(
+        representation=build_chosen(
             catalog, Representation, "representation", config.representation, settings
         ),
-        ordering=_build(catalog, Ordering, "ordering", config.ordering, settings),
-        backbone=_build(catalog, Backbone, "backbone", backbone, settings, sizes),
+        ordering=build_chosen(catalog, Ordering, "ordering", config.ordering, settings),
+        backbone=build_chosen(catalog, Backbone, "backbone", backbone, settings, sizes),
         conditions=_conditions(config, catalog, dataset, settings),
     )
 
@@ -173,7 +169,7 @@ def _spec_over(
     config: TrainConfig,
     catalog: Catalog,
     dataset: DatasetSource,
-    settings: _Settings,
+    settings: Settings,
 ) -> tuple[ModelSpec, tuple[Condition, ...]]:
     """Return the model of a run that starts from another, and the conditions asked for by name.
 
@@ -198,37 +194,6 @@ def _spec_over(
     return spec, asked
 
 
-def resolve_dataset(catalog: Catalog, name: str, settings: Sequence[str] = ()) -> DatasetSource:
-    """Return the dataset that a name, a path, or several joined by ``+`` stand for.
-
-    Args:
-        settings: ``dataset.SETTING=VALUE`` texts.
-
-    Raises:
-        UnknownName, BadFile, BadOptions: one sentence that says what to do.
-    """
-    taken = _Settings(parse_settings(settings))
-    dataset = _dataset(catalog, name, taken.take("dataset"))
-    taken.refuse_rest("dataset")
-    return dataset
-
-
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:  # values of any TOML type
-    """Return ``{"backbone.layers": 6}`` of ``["backbone.layers=6"]``; a bare word is a text."""
-    settings: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or "." not in key:
-            raise BadOptions(
-                f"--set {text}: write COMPONENT.SETTING=VALUE, as in backbone.layers=6"
-            )
-        try:
-            settings[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key] = value
-    return settings
-
-
 def resolve_sampler(
     catalog: Catalog,
     *,
@@ -249,7 +214,7 @@ def resolve_sampler(
     Raises:
         BadOptions: not a number, or a setting that this sampler does not have.
     """
-    taken = _Settings(parse_settings(settings))
+    taken = Settings(parse_settings(settings))
     chosen: dict[str, Any] = {k: v for k, v in flags.items() if v is not None}  # field values
     chosen.update(fields or {})
     per_kind: dict[str, float] = {}
@@ -318,177 +283,11 @@ def resolve_ranking(
     return cast("Sampler", ranked), score
 
 
-def resolve_evaluation(
-    catalog: Catalog,
-    *,
-    relaxer: str | None,
-    hull: str | None,
-    reference: str | None,
-    evaluators: Sequence[str],
-    settings: Sequence[str],
-    workers: int,
-    device: str,
-) -> EvaluationPlan:
-    """Return the evaluation as objects.
-
-    Args:
-        hull, reference: A name, ``none``, or None for the default.
-        evaluators: Names; empty takes the defaults.
-        settings: ``relaxer.SETTING=VALUE`` texts, likewise hull, reference, condition.NAME and
-            each evaluator.
-        workers: Processes; 1 stays in this process, 0 takes every core.
-
-    Raises:
-        UnknownName, BadOptions: one sentence; a hull on another energy scale than the relaxer's.
-    """
-    from matgen.evaluation.pipeline import EvaluationPlan
-
-    taken = _Settings(parse_settings(settings))
-    default = catalog.choices.default
-    relaxing = _build(catalog, Relaxer, "relaxer", relaxer, taken) if relaxer is not None else None
-    wants_hull = relaxing is not None and hull != "none"
-    chosen = tuple(
-        cast(
-            "Evaluator",
-            catalog.build("evaluator", name, taken.take(name.partition(":")[2] or name)),
-        )
-        for name in (evaluators or catalog.choices.default_list("evaluators"))
-    )
-    against = _build(catalog, HullReference, "hull", hull, taken) if wants_hull else None
-    if hull is None and against and relaxing and against.energy_scale != relaxing.energy_scale:
-        # Nobody asked for this pair; one that was asked for is refused by the plan.
-        log.warning(
-            "no energies above the hull: the default hull %s is on the energy scale %s, %s on %s",
-            against.name,
-            against.energy_scale,
-            relaxing.name,
-            relaxing.energy_scale,
-        )
-        against = None
-    executor = default("executor") if workers != 1 else "executors:local"
-    plan = EvaluationPlan(
-        evaluators=chosen,
-        executor=cast(
-            "Executor",
-            catalog.build("executor", executor, {"n_workers": workers} if workers > 1 else {}),
-        ),
-        relaxer=relaxing,
-        hull=against,
-        reference=None
-        if reference == "none"
-        else _dataset(catalog, reference, taken.take("reference")),
-        conditions=_default_conditions(catalog, taken),
-        device=device,
-    )
-    taken.refuse_rest("relaxer, hull, reference, condition.NAME or the name of an evaluator")
-    return plan
-
-
-def _default_conditions(catalog: Catalog, settings: _Settings) -> tuple[Condition, ...]:
-    """Return every condition that needs no settings: what could have been requested.
-
-    Where several plugins offer one label, the one among the defaults is meant, else none is.
-    """
-    usual = catalog.choices.default_list("conditions")
-    offered: dict[str, list[tuple[str, Condition]]] = {}
-    for name in catalog.names("condition"):
-        cls = catalog.get("condition", name)
-        if not any(field.is_required() for field in cls.model_fields.values()):
-            fields = settings.take(f"condition.{name.partition(':')[2]}")
-            condition = cast("Condition", catalog.build("condition", name, fields))
-            offered.setdefault(condition.label, []).append((name, condition))
-    chosen = []
-    for claims in offered.values():
-        meant = [condition for name, condition in claims if len(claims) == 1 or name in usual]
-        chosen += meant if len(meant) == 1 else []
-    return tuple(chosen)
-
-
-class _Settings:
-    """``component.field`` settings, handed out once each so that a leftover is noticed."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:  # values of any TOML type
-        self._by_component: dict[str, dict[str, Any]] = {}
-        for key, value in settings.items():
-            component, _, field = key.rpartition(".")
-            self._by_component.setdefault(component, {})[field] = value
-
-    def take(self, component: str) -> dict[str, Any]:  # values of any TOML type
-        return self._by_component.pop(component, {})
-
-    def refuse_rest(self, known: str) -> None:
-        if self._by_component:
-            left = next(iter(self._by_component))
-            raise BadOptions(f"--set {left}.…: no such component in this command; use {known}")
-
-
-def _build(
-    catalog: Catalog,
-    kind: type[C],
-    role: str,
-    name: str | None,
-    settings: _Settings,
-    under: Mapping[str, Any] | None = None,  # settings that --set overrides
-) -> C:
-    chosen = name or catalog.choices.default(role)
-    merged = {**(under or {}), **settings.take(role)}
-    component = catalog.build(role, chosen, merged)
-    assert isinstance(component, kind)
-    return component
-
-
-def _over(catalog: Catalog, role: str, had: R, name: str | None, settings: _Settings) -> R:
+def _over(catalog: Catalog, role: str, had: R, name: str | None, settings: Settings) -> R:
     """Return the component of the run that is started from, unless another is named."""
     if name is None or catalog.resolve(role, name) == catalog.qualified_name(had):
         return changed(catalog, had, settings.take(role))
     return cast("R", catalog.build(role, name, settings.take(role)))
-
-
-def _dataset(
-    catalog: Catalog,
-    name: str | None,
-    fields: Mapping[str, Any],  # settings as typed
-    columns: Sequence[tuple[str, str]] = (),
-) -> DatasetSource:
-    """Return a registered dataset, the one of a file or folder, or several joined by ``+``.
-
-    Args:
-        columns: Title and unit of columns that the user named as conditions; the unit is then the
-            one in the user's file.
-    """
-    chosen = name or catalog.choices.default("dataset")
-    given = dict(fields)
-    if "+" in chosen and not Path(chosen).exists():
-        if not all(chosen.split("+")):
-            raise BadOptions(f"{chosen!r}: a part before or after a + is empty; write NAME+NAME")
-        parts = tuple(_dataset(catalog, part, {}) for part in chosen.split("+"))
-        given, chosen = {"parts": parts, **given}, "mixed"
-    elif _is_path(catalog, chosen):
-        given = {"path": chosen, **given}
-        is_import = (Path(chosen) / DESCRIPTION).exists()
-        chosen = catalog.choices.default("dataset_of_imports" if is_import else "dataset_of_files")
-    if columns and "column_units" in catalog.get("dataset", chosen).model_fields:
-        given["column_units"] = {**dict(columns), **given.get("column_units", {})}
-    path = catalog.get("dataset", chosen).model_fields.get("path")
-    if path and path.is_required() and "path" not in given:
-        raise BadOptions(
-            f"dataset {chosen!r} reads what is at a path: give the path itself where a dataset is "
-            "named, as in matgen data info PATH or --dataset PATH"
-        )
-    dataset = catalog.build("dataset", chosen, given)
-    assert isinstance(dataset, DatasetSource)
-    return dataset
-
-
-def _is_path(catalog: Catalog, name: str) -> bool:
-    """Whether a dataset's name is no name but an existing file; registered names come first."""
-    try:
-        catalog.resolve("dataset", name)
-    except UnknownName:
-        if not Path(name).exists() and (Path(name).suffix or "/" in name):
-            raise BadFile(f"{name} is no registered dataset, and no such file exists") from None
-        return Path(name).exists()
-    return False
 
 
 def _column(text: str) -> tuple[str, str]:
@@ -511,7 +310,7 @@ def _preset(catalog: Catalog, preset: str, backbone: str, *, asked: bool) -> dic
 
 
 def _conditions(
-    config: TrainConfig, catalog: Catalog, dataset: DatasetSource, settings: _Settings
+    config: TrainConfig, catalog: Catalog, dataset: DatasetSource, settings: Settings
 ) -> tuple[Condition, ...]:
     names = config.conditions
     chosen: list[Condition] = []

@@ -63,7 +63,8 @@ def prepare(
     from matgen.commands.console import catalog_of, print_json, say
     from matgen.commands.preparing import prepare_stores, store_report
     from matgen.commands.stages import stoppable
-    from matgen.plan import TrainConfig, parse_settings, resolve_training
+    from matgen.plan import TrainConfig, resolve_training
+    from matgen.plan_parts import parse_settings
 
     catalog = catalog_of(ctx)
     config = TrainConfig(

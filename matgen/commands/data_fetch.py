@@ -40,7 +40,7 @@ def fetch(
     """
     from matgen.commands.console import catalog_of, log_to_stderr, print_json, say
     from matgen.errors import BadOptions
-    from matgen.plan import parse_settings
+    from matgen.plan_parts import parse_settings
     from matgen.roles.dataset import FetchedDataset
 
     log_to_stderr()

@@ -27,7 +27,7 @@ def dataset_of(catalog: Catalog, name: str, settings: Sequence[str]) -> DatasetS
         UnknownName, BadFile, BadOptions: one sentence.
     """
     from matgen.errors import BadFile
-    from matgen.plan import resolve_dataset
+    from matgen.plan_parts import resolve_dataset
     from matgen.roles.citing import with_parts
 
     source = resolve_dataset(catalog, name, settings)

@@ -33,8 +33,8 @@ def run_evaluation(
     """Read, evaluate with progress bars, write the report, print its table."""
     from matgen.errors import BadFile
     from matgen.evaluation.pipeline import evaluate
+    from matgen.evaluation_plan import resolve_evaluation
     from matgen.io.reading import read_samples
-    from matgen.plan import resolve_evaluation
 
     plan = resolve_evaluation(
         catalog,

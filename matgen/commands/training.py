@@ -36,7 +36,8 @@ class TrainFlags:
 
     def over(self, config: Path | None) -> TrainConfig:
         """Return the flags over a run.toml."""
-        from matgen.plan import TrainConfig, parse_settings
+        from matgen.plan import TrainConfig
+        from matgen.plan_parts import parse_settings
 
         below = TrainConfig.from_toml(config) if config else TrainConfig()
         given: dict[str, Any] = {k: v for k, v in self.names.items() if v is not None}
@@ -174,7 +175,7 @@ def resume_training(
 
 def _training_settings(texts: tuple[str, ...]) -> dict[str, Any]:  # values of any TOML type
     """Return the training settings that ``--set`` gives to a run that goes on."""
-    from matgen.plan import parse_settings
+    from matgen.plan_parts import parse_settings
 
     given = parse_settings(texts)
     if others := [key for key in given if not key.startswith("training.")]:

@@ -14,7 +14,8 @@ import typer
 from matgen.catalog import Catalog
 from matgen.choices import Choices, RegistryFile, shipped_file
 from matgen.commands import app
-from matgen.plan import TrainConfig, parse_settings, resolve_training
+from matgen.plan import TrainConfig, resolve_training
+from matgen.plan_parts import parse_settings
 from matgen.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[2]

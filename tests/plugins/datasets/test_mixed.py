@@ -11,7 +11,8 @@ from matgen import Crystal, Record
 from matgen.catalog import Catalog
 from matgen.crystal.composition import reduced_formula
 from matgen.errors import BadOptions
-from matgen.plan import TrainConfig, resolve_dataset, resolve_training
+from matgen.plan import TrainConfig, resolve_training
+from matgen.plan_parts import resolve_dataset
 from matgen.records import LabelSource
 from matgen_datasets.files import Files
 from matgen_datasets.jarvis import Jarvis

@@ -2,7 +2,7 @@
 
 from matgen.catalog import Catalog
 from matgen.evaluation.pipeline import EvaluationPlan
-from matgen.plan import resolve_evaluation
+from matgen.evaluation_plan import resolve_evaluation
 
 
 def planned(*settings: str, relaxer: str | None = None) -> EvaluationPlan:

@@ -9,7 +9,8 @@ from matgen.asking import outside_training
 from matgen.catalog import Catalog
 from matgen.errors import BadFile, BadOptions, UnknownName
 from matgen.model_spec import ModelSpec
-from matgen.plan import TrainConfig, TrainPlan, parse_settings, resolve_training
+from matgen.plan import TrainConfig, TrainPlan, resolve_training
+from matgen.plan_parts import parse_settings
 from matgen.run_dir import Run, describe_run, load_run, save_run
 from matgen_datasets.files import Files
 from matgen_datasets.mp_le20 import MpLe20
