@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from matgen.roles.hull import HullReference as HullReference
     from matgen.roles.ordering import Ordering as Ordering
     from matgen.roles.ordering import SortedOrdering as SortedOrdering
+    from matgen.roles.protocol import Chosen as Chosen
+    from matgen.roles.protocol import EvaluationProtocol as EvaluationProtocol
     from matgen.roles.relaxer import AseRelaxer as AseRelaxer
     from matgen.roles.relaxer import Relaxer as Relaxer
     from matgen.roles.representation import Grammar as Grammar
@@ -69,6 +71,8 @@ _HOMES = {
     "HullReference": "matgen.roles.hull",
     "Ordering": "matgen.roles.ordering",
     "SortedOrdering": "matgen.roles.ordering",
+    "Chosen": "matgen.roles.protocol",
+    "EvaluationProtocol": "matgen.roles.protocol",
     "AseRelaxer": "matgen.roles.relaxer",
     "Relaxer": "matgen.roles.relaxer",
     "Grammar": "matgen.roles.representation",

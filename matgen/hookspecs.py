@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matgen.roles.executor import Executor
     from matgen.roles.hull import HullReference
     from matgen.roles.ordering import Ordering
+    from matgen.roles.protocol import EvaluationProtocol
     from matgen.roles.relaxer import Relaxer
     from matgen.roles.representation import Representation
     from matgen.roles.reward import Reward
@@ -90,6 +91,11 @@ def matgen_hulls() -> list[type[HullReference]]:  # type: ignore[empty-body]
 @hookspec
 def matgen_evaluators() -> list[type[Evaluator]]:  # type: ignore[empty-body]
     """Measurements over generated crystals."""
+
+
+@hookspec
+def matgen_protocols() -> list[type[EvaluationProtocol]]:  # type: ignore[empty-body]
+    """Ways of evaluating under whose names results are compared."""
 
 
 @hookspec

@@ -14,7 +14,12 @@ def evaluate(
         Path, typer.Argument(help="What `matgen sample` wrote, or any file or folder of crystals.")
     ],
     relax: Annotated[
-        str | None, typer.Option(help="Potential to relax with: chgnet, mattersim …")
+        str | None,
+        typer.Option(help="Potential to relax with: chgnet, sevennet, mattersim …, or none."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="matgen, mattergen, materium, lemat, csp, cdvae, crystalite …"),
     ] = None,
     hull: Annotated[
         str | None, typer.Option(help="Hull reference, or none; the shipped one if left out.")
@@ -23,6 +28,13 @@ def evaluate(
         str | None,
         typer.Option(help="Dataset that novelty is measured against, or none."),
     ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(help="What was to be predicted or imitated: FILE, or DATASET:SPLIT."),
+    ] = None,
+    per_truth: Annotated[
+        int, typer.Option(min=0, help="Predictions for each true crystal; 0: what divides evenly.")
+    ] = 0,
     evaluator: Annotated[
         list[str] | None, typer.Option(help="Only these evaluators (repeat).")
     ] = None,
@@ -40,23 +52,31 @@ def evaluate(
 ) -> None:
     """Evaluate crystals: validity, uniqueness, novelty, relaxation, stability, S.U.N.
 
-    Every rate divides by the samples asked for. Interrupted relaxations are kept and reused.
+    Every rate divides by the samples asked for. Interrupted relaxations are kept and reused. A
+    protocol fixes what is measured and how; a run with another potential, hull or reference than
+    its published figures says so in its label. `matgen plugins list protocol` lists them.
 
     Examples: `matgen evaluate crystals.extxyz --relax chgnet`  ·
     `matgen evaluate cifs/ --evaluator validity --evaluator uniqueness`  ·
-    `matgen evaluate crystals.extxyz --relax chgnet --set relaxer.max_steps=200`
+    `matgen evaluate crystals.extxyz --relax chgnet --set relaxer.max_steps=200`  ·
+    `matgen evaluate crystals.extxyz --protocol mattergen --relax chgnet`  ·
+    `matgen evaluate predictions.extxyz --protocol csp --truth true.extxyz --per-truth 20`
     """
     from matgen.commands.console import catalog_of, log_to_stderr
-    from matgen.commands.evaluating import EvaluateFlags, run_evaluation
+    from matgen.commands.evaluating import run_evaluation
     from matgen.devices import pick_device
+    from matgen.evaluation_plan import EvaluationRequest
 
     log_to_stderr()
     run_evaluation(
         crystals,
-        EvaluateFlags(
+        EvaluationRequest(
+            protocol=protocol,
             relaxer=relax,
             hull=hull,
             reference=reference,
+            truth=truth,
+            per_truth=per_truth,
             evaluators=tuple(evaluator or ()),
             settings=tuple(set_ or ()),
             workers=workers,

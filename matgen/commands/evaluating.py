@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,23 +11,16 @@ from matgen.commands.console import print_json, print_table, progress_bar, say, 
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
-
-
-@dataclass(frozen=True)
-class EvaluateFlags:
-    """What was typed."""
-
-    relaxer: str | None
-    hull: str | None
-    reference: str | None
-    evaluators: tuple[str, ...]
-    settings: tuple[str, ...]
-    workers: int
-    device: str
+    from matgen.evaluation_plan import EvaluationRequest
 
 
 def run_evaluation(
-    crystals: Path, flags: EvaluateFlags, catalog: Catalog, *, out: Path | None, json_out: bool
+    crystals: Path,
+    request: EvaluationRequest,
+    catalog: Catalog,
+    *,
+    out: Path | None,
+    json_out: bool,
 ) -> None:
     """Read, evaluate with progress bars, write the report, print its table."""
     from matgen.errors import BadFile
@@ -36,16 +28,7 @@ def run_evaluation(
     from matgen.evaluation_plan import resolve_evaluation
     from matgen.io.reading import read_samples
 
-    plan = resolve_evaluation(
-        catalog,
-        relaxer=flags.relaxer,
-        hull=flags.hull,
-        reference=flags.reference,
-        evaluators=flags.evaluators,
-        settings=flags.settings,
-        workers=flags.workers,
-        device=flags.device,
-    )
+    plan = resolve_evaluation(catalog, request)
     samples, asked = read_samples(crystals)
     if not asked:
         raise BadFile(
@@ -71,6 +54,9 @@ def run_evaluation(
     if json_out:
         print_json(report.to_json())
         return
+    told = report.settings["protocol"]
+    if isinstance(told, dict):
+        say(f"protocol {told['label']}")
     print_table(("evaluator", "figure", "value", "95 % interval"), list(report.rows()))
     say(f"of {asked} asked for; tables, relaxed structures and every setting in {folder}")
     typer.echo(str(folder / "report.json"))

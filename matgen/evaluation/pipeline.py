@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
 from matgen.errors import BadOptions, PluginProblem
 from matgen.evaluation.cohort import Cohort
+from matgen.evaluation.protocol_label import protocol_label, short_name
 from matgen.evaluation.reference import Reference
 from matgen.evaluation.relaxation_log import RelaxationLog, relaxation_key
 from matgen.evaluation.report import Report
-from matgen.records import Crystal, Measurement, Record, Relaxation, Sample
+from matgen.evaluation.truth import Truth
+from matgen.records import Crystal, Measurement, Relaxation, Sample
+from matgen.roles.component import Component
 from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
 from matgen.roles.evaluator import Evaluator, Need
 from matgen.roles.executor import Executor, Pool
 from matgen.roles.hull import Hull, HullReference
+from matgen.roles.protocol import EvaluationProtocol
 from matgen.roles.relaxer import Relaxer, RelaxerSession
 
 
@@ -43,11 +47,13 @@ class EvaluationPlan:
     Attributes:
         evaluators: Run once each, in an order that respects ``waits_for``.
         executor: Where relaxations and comparisons run.
+        protocol: The way of evaluating that the figures are named after; None for none.
+        published_relaxer: The potential of the protocol's published figures, if it has one.
+        changed: Evaluators that measure otherwise than the protocol says, and how.
         relaxer: None leaves the samples as they are; what needs energies is skipped.
         hull: Reference on the relaxer's energy scale, or None.
         reference: Known crystals for novelty: a dataset (its train split), or a built reference.
-        truth: The crystals that were to be predicted or imitated, in the order of the samples.
-        per_truth: Predictions for each crystal of ``truth``.
+        truth: The crystals that were to be predicted or imitated.
         conditions: What could have been requested, to compare with what was achieved.
         device: Torch device of the potential.
         threads: Torch threads of a potential that runs in this process, 0 for torch's choice;
@@ -56,11 +62,13 @@ class EvaluationPlan:
 
     evaluators: tuple[Evaluator, ...]
     executor: Executor
+    protocol: EvaluationProtocol | None = None
+    published_relaxer: Relaxer | None = None
+    changed: tuple[str, ...] = ()
     relaxer: Relaxer | None = None
     hull: HullReference | None = None
     reference: DatasetSource | Reference | None = None
-    truth: tuple[Record, ...] | None = None
-    per_truth: int = 1
+    truth: Truth | None = None
     conditions: tuple[Condition, ...] = ()
     device: str = "cpu"
     threads: int = 0
@@ -110,13 +118,34 @@ def evaluate(
         raise BadOptions(f"{len(samples)} samples for {asked} asked for; asked cannot be fewer")
     hull = _opened_hull(plan)
     reference = _built(plan.reference, observer)
+    truth = plan.truth.records() if plan.truth else None
+    per_truth = plan.truth.samples_each(truth, asked) if plan.truth and truth else 1
     with plan.executor.open() as pool:
         relaxations = None
         if plan.relaxer is not None:
             log = None if folder is None else RelaxationLog(folder / "relaxations.jsonl")
             relaxations = _relax(plan, plan.relaxer, samples, pool, log, observer)
-        measurements = _measure(plan, samples, asked, pool, relaxations, hull, reference, observer)
-    report = Report.of(plan, samples, asked, measurements, relaxations, reference)
+        whole = Cohort(
+            samples=samples,
+            asked=asked,
+            pool=pool,
+            relaxations=relaxations,
+            hull=hull,
+            reference=reference,
+            truth=truth,
+            per_truth=per_truth,
+            conditions={condition.label: condition for condition in plan.conditions},
+        )
+        measurements = _measure(plan.evaluators, whole, observer)
+    report = Report.of(
+        plan,
+        samples,
+        asked,
+        measurements,
+        relaxations,
+        reference,
+        protocol=_protocol_run(plan, per_truth),
+    )
     if folder is not None:
         report.write(folder)
     return report
@@ -158,45 +187,57 @@ def _built(source: DatasetSource | Reference | None, observer: Observer) -> Refe
 
 
 def _measure(
-    plan: EvaluationPlan,
-    samples: Sequence[Sample],
-    asked: int,
-    pool: Pool,
-    relaxations: Sequence[Relaxation] | None,
-    hull: Hull | None,
-    reference: Reference | None,
-    observer: Observer,
+    evaluators: Sequence[Evaluator], whole: Cohort, observer: Observer
 ) -> dict[str, Measurement]:
     met = {
-        Need.RELAXED: relaxations is not None,
-        Need.HULL: hull is not None,
-        Need.REFERENCE: reference is not None,
-        Need.TRUTH: plan.truth is not None,
+        Need.RELAXED: whole.relaxations is not None,
+        Need.HULL: whole.hull is not None,
+        Need.REFERENCE: whole.reference is not None,
+        Need.TRUTH: whole.truth is not None,
     }
     done: dict[str, Measurement] = {}
-    ordered = in_order(plan.evaluators)
+    ordered = in_order(evaluators)
     for position, evaluator in enumerate(ordered):
         observer("evaluators", position, len(ordered))
         unmet = [need.value for need in Need if need in evaluator.needs and not met[need]]
         if unmet:
-            done[evaluator.name] = Measurement(asked=asked, skipped=f"needs {' and '.join(unmet)}")
-            continue
-        cohort = Cohort(
-            samples=samples,
-            asked=asked,
-            pool=pool,
-            relaxations=relaxations,
-            hull=hull,
-            reference=reference,
-            truth=plan.truth,
-            per_truth=plan.per_truth,
-            conditions={condition.label: condition for condition in plan.conditions},
-            done=dict(done),
-        )
-        done[evaluator.name] = evaluator.measure(cohort)
+            skipped = f"needs {' and '.join(unmet)}"
+            done[evaluator.name] = Measurement(asked=whole.asked, skipped=skipped)
+        else:
+            done[evaluator.name] = evaluator.measure(replace(whole, done=dict(done)))
     observer("evaluators", len(ordered), len(ordered))
     # In the order chosen, whatever order they ran in.
-    return {evaluator.name: done[evaluator.name] for evaluator in plan.evaluators}
+    return {evaluator.name: done[evaluator.name] for evaluator in evaluators}
+
+
+def _protocol_run(plan: EvaluationPlan, per_truth: int) -> dict[str, object] | None:
+    """Return what a report says of its protocol."""
+    protocol = plan.protocol
+    if protocol is None:
+        return None
+    label = protocol_label(
+        protocol,
+        relaxer=plan.relaxer,
+        published_relaxer=plan.published_relaxer,
+        hull=plan.hull,
+        reference=plan.reference if isinstance(plan.reference, Component) else None,
+        truth=plan.truth.name if plan.truth else "",
+        per_truth=per_truth,
+        changed=plan.changed,
+    )
+    return {
+        "name": protocol.name,
+        "label": label,
+        "settings": protocol.model_dump(mode="json"),
+        "changed": list(plan.changed),
+        "published_with": {
+            "relaxer": short_name(plan.published_relaxer) if plan.published_relaxer else None,
+            "hull": protocol.hull_of_record or None,
+            "reference": protocol.reference_of_record or None,
+            "truth": list(protocol.truths_of_record),
+        },
+        "cites": list(protocol.cites),
+    }
 
 
 def _relax(

@@ -79,10 +79,17 @@ class Report:
         measurements: Mapping[str, Measurement],
         relaxations: Sequence[Relaxation] | None,
         reference: Reference | None,
+        *,
+        protocol: Mapping[str, object] | None = None,
     ) -> Report:
-        """Return the report of a finished evaluation."""
+        """Return the report of a finished evaluation.
+
+        Args:
+            protocol: Name, label and published setup, None where the figures follow none.
+        """
         packages = [*_LIBRARIES, *([plan.relaxer.name] if plan.relaxer else [])]
         settings = {
+            "protocol": protocol,
             "evaluators": [_described(evaluator) for evaluator in plan.evaluators],
             "relaxer": _described(plan.relaxer),
             "energy_scale": plan.relaxer.energy_scale if plan.relaxer else None,

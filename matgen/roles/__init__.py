@@ -50,6 +50,7 @@ ROLES: dict[str, Role] = {
         ("relaxer", "matgen_relaxers", "Relaxer"),
         ("hull", "matgen_hulls", "HullReference"),
         ("evaluator", "matgen_evaluators", "Evaluator"),
+        ("protocol", "matgen_protocols", "EvaluationProtocol"),
         ("executor", "matgen_executors", "Executor"),
     )
 }

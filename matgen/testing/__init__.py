@@ -21,6 +21,7 @@ from matgen.testing.measuring import (
     check_evaluator,
     check_executor,
     check_hull,
+    check_protocol,
     check_relaxer,
     check_reward,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "check_grammar",
     "check_hull",
     "check_ordering",
+    "check_protocol",
     "check_relaxer",
     "check_representation",
     "check_reward",

@@ -6,23 +6,26 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from matgen.errors import BadFile, MissingDependency, OutsideHull
+from matgen.errors import BadFile, MissingDependency, OutsideHull, UserError
 from matgen.evaluation.cohort import Cohort
 from matgen.records import Crystal, Measurement, Record, Relaxation, Sample
+from matgen.roles.evaluator import Need
 from matgen.roles.hull import Hull
 from matgen.testing.contract import broken
 from matgen.testing.hostile import crystals as hostile_crystals
 
 if TYPE_CHECKING:
+    from matgen.catalog import Catalog
     from matgen.evaluation.reference import Reference
     from matgen.roles.dataset import DatasetSource, Split
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
     from matgen.roles.hull import HullReference
+    from matgen.roles.protocol import EvaluationProtocol
     from matgen.roles.relaxer import Relaxer
     from matgen.roles.reward import Reward
 
@@ -231,6 +234,49 @@ def check_evaluator(
                 f"{name} is {of_some:g} for 4 crystals, {of_none:g} for 4 failures and "
                 f"{of_half:g} for all 8",
             )
+
+
+def check_protocol(protocol: EvaluationProtocol, catalog: Catalog) -> None:
+    """Check a way of evaluating.
+
+    It measures something, nothing twice; every evaluator and its own potential are registered and
+    take the settings that it gives them; an evaluator that waits for others finds them in it; what
+    it compares with is needed by some evaluator.
+
+    Args:
+        protocol: What to check.
+        catalog: Where its names are looked up.
+
+    Raises:
+        ContractBroken: a law does not hold.
+    """
+    measures = protocol.measures()
+    if not measures:
+        raise broken(protocol, "it measures something")
+    built: list[Evaluator] = []
+    for chosen in measures:
+        try:
+            built.append(cast("Evaluator", catalog.build("evaluator", chosen.use, chosen.settings)))
+        except UserError as error:
+            raise broken(
+                protocol, "its evaluators are there and take its settings", error
+            ) from None
+    names = [evaluator.name for evaluator in built]
+    if len(set(names)) < len(names):
+        raise broken(protocol, "no evaluator comes twice", ", ".join(names))
+    for evaluator in built:
+        missing = sorted(set(evaluator.waits_for()) - set(names))
+        if missing:
+            law = "what an evaluator waits for is measured too"
+            raise broken(protocol, law, f"{evaluator.name}: {', '.join(missing)}")
+    if protocol.wants_truth and not any(Need.TRUTH in e.needs for e in built):
+        raise broken(protocol, "the truth that it wants is compared with")
+    if protocol.relaxer is not None:
+        settings = {**protocol.relaxation, **protocol.relaxer.settings}
+        try:
+            catalog.build("relaxer", protocol.relaxer.use, settings)
+        except UserError as error:
+            raise broken(protocol, "its potential is there and takes its settings", error) from None
 
 
 def check_executor(executor: Executor) -> None:

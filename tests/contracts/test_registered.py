@@ -214,6 +214,11 @@ def test_an_evaluator_survives_any_cohort_and_divides_by_asked(name: str) -> Non
     )
 
 
+@pytest.mark.parametrize("name", names("protocol"))
+def test_a_protocol_names_what_is_there(name: str) -> None:
+    testing.check_protocol(built("protocol", name), CATALOG)
+
+
 @pytest.mark.parametrize("name", names("executor"))
 def test_an_executor_keeps_the_order_and_passes_errors_on(name: str) -> None:
     executor = built("executor", name)

@@ -2,20 +2,18 @@
 
 from matgen.catalog import Catalog
 from matgen.evaluation.pipeline import EvaluationPlan
-from matgen.evaluation_plan import resolve_evaluation
+from matgen.evaluation_plan import EvaluationRequest, resolve_evaluation
 
 
 def planned(*settings: str, relaxer: str | None = None) -> EvaluationPlan:
-    return resolve_evaluation(
-        Catalog.load(),
+    request = EvaluationRequest(
         relaxer=relaxer,
-        hull=None,
         reference="none",
-        evaluators=["achieved"],
+        evaluators=("achieved", "stability"),
         settings=settings,
         workers=1,
-        device="cpu",
     )
+    return resolve_evaluation(Catalog.load(), request)
 
 
 def test_every_default_condition_is_compared_with_what_was_achieved() -> None:
