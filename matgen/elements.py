@@ -71,6 +71,23 @@ _NUMBERS: Final = {symbol: number for number, symbol in enumerate(symbols) if nu
 _ISOTOPES: Final = {"D": "deuterium", "T": "tritium"}
 
 
+def table_place(number: int) -> tuple[float, float]:
+    """Return column (0 to 17) and row of an element in the periodic table.
+
+    The f elements are in two rows of their own, half a row below the others.
+    """
+    for first, row in ((57, 7.6), (89, 8.6)):
+        if first <= number < first + 15:
+            return number - first + 2.0, row
+    starts = (1, 3, 11, 19, 37, 55, 87)
+    row = max(index for index, start in enumerate(starts) if number >= start)
+    # Counted from the noble gas at the right end, except for the first two columns.
+    ends = (2, 10, 18, 36, 54, 86, 118)
+    place = number - starts[row]
+    n_left = 1 if row == 0 else 2
+    return float(place if place < n_left else 17 - (ends[row] - number)), float(row)
+
+
 def atomic_number(symbol: str) -> int:
     """Return the atomic number of an element.
 

@@ -24,7 +24,7 @@ from matgen.data.statistics import (
     crystal_system,
     crystal_systems,
 )
-from matgen.elements import symbols
+from matgen.elements import symbols, table_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +163,7 @@ def _elements(figure: Figure, found: Statistics) -> None:
     scale, palette = LogNorm(lowest, max(most, 10.0 * lowest), clip=True), colormaps["viridis"]
     last = max([_LAST_USUAL, *found.elements])
     for number in range(1, last + 1):
-        column, row = _place(number)
+        column, row = table_place(number)
         count = found.elements[number]
         face = palette(float(scale(count))) if count else (0.95, 0.95, 0.95, 1.0)
         ink = _ink(face[:3]) if count else "#777777"
@@ -189,20 +189,6 @@ def _ink(face: Sequence[float]) -> str:
     """Return black or white, whichever stands out more (relative luminance as in WCAG 2)."""
     luminance = float(np.dot(np.asarray(face) ** 2.2, (0.2126, 0.7152, 0.0722)))
     return "black" if luminance > 0.18 else "white"
-
-
-def _place(number: int) -> tuple[float, float]:
-    """Return column and row of an element in the long table, f elements in two rows below."""
-    for first, row in ((57, 7.6), (89, 8.6)):
-        if first <= number < first + 15:
-            return number - first + 2.0, row
-    starts = (1, 3, 11, 19, 37, 55, 87)
-    row = max(index for index, start in enumerate(starts) if number >= start)
-    # Counted from the noble gas at the right end, except for the first two columns.
-    ends = (2, 10, 18, 36, 54, 86, 118)
-    place = number - starts[row]
-    n_left = 1 if row == 0 else 2
-    return float(place if place < n_left else 17 - (ends[row] - number)), float(row)
 
 
 def _space_groups(figure: Figure, found: Statistics) -> None:
