@@ -136,6 +136,29 @@ def test_sun_is_the_intersection() -> None:
     assert sun.summary["sun"] == 1 / 5
 
 
+def test_metastable_is_above_the_hull_but_not_far_and_disjoint_from_stable_on_it() -> None:
+    crystals = [
+        _cscl(3.5, (11, 17)),
+        _cscl(3.4, (3, 9)),
+        _cscl(3.9, (37, 35)),
+        _cscl(4.0, (19, 35)),
+    ]
+    cohort = _cohort(crystals, 4, energies=[0.0, 0.2, 0.22, 0.1])
+    # on the hull; 0.1 eV/atom above; too far above; known
+    sun = _run_all(cohort)["sun"]
+    assert sun.per_sample["msun"] == [False, True, False, False]
+    assert sun.per_sample["unique_novel"] == [True, True, True, False]
+    assert sun.summary["msun"] == 1 / 4
+
+
+def test_without_energies_sun_still_tells_what_is_unique_and_novel() -> None:
+    bare = _cohort([_cscl(3.5, (11, 17)), _cscl(4.0, (19, 35))], 2)
+    done = {cls.name: cls().measure(bare) for cls in (Uniqueness, Novelty)}
+    found = Sun().measure(Cohort(**{**vars(bare), "done": done}))
+    assert found.summary == {"unique_novel": 0.5}
+    assert "stability" in str(found.notes["sun"])
+
+
 def test_the_match_rate_counts_crystals_that_relaxed_into_something_else() -> None:
     samples = [Sample(0, _cscl()), Sample(1, _cscl())]
     other = Crystal(np.diag([3.0, 3.0, 30.0]), CSCL, np.array([55, 17]))
@@ -163,6 +186,14 @@ class _SpaceGroup(ScalarCondition):
     column = "space_group"
 
 
+class _Hull(ScalarCondition):
+    """Energy above the hull."""
+
+    name = "energy_above_hull"
+    unit = "eV/atom"
+    column = "energy_above_hull"
+
+
 class _Gap(ScalarCondition):
     """What a structure does not show."""
 
@@ -184,6 +215,52 @@ def test_requests_are_compared_with_what_the_crystal_shows() -> None:
     assert found.summary["space_group_reached_0.01"] == 1 / 4
     assert found.summary["space_group_reached_0.1"] == 2 / 4
     assert found.notes["gap"] == "a structure does not show it"
+    assert found.summary["length_deviation_mean"] == pytest.approx(0.55)
+
+
+def test_an_absolute_tolerance_takes_the_place_of_the_relative_one() -> None:
+    samples = [Sample(0, _cscl(4.1), requested={"length": 4.0})]
+    cohort = Cohort(samples, 1, LocalPool(), conditions={"length": _Length()})
+    assert Conditions(tolerances={"length": 0.09}).measure(cohort).summary["length_reached"] == 0.0
+    assert Conditions(tolerances={"length": 0.11}).measure(cohort).summary["length_reached"] == 1.0
+
+
+def test_space_groups_of_relaxed_crystals_are_compared_too() -> None:
+    bent = Crystal(np.diag([4.1, 4.1, 4.4]), CSCL, np.array([55, 17]))
+    samples = [Sample(0, bent, requested={"space_group": 221.0})]
+    cohort = Cohort(
+        samples,
+        1,
+        LocalPool(),
+        relaxations=[Relaxation(_cscl(), energy=0.0)],
+        conditions={"space_group": _SpaceGroup()},
+    )
+    found = Conditions().measure(cohort).summary
+    assert found["space_group_reached_0.1"] == 0.0
+    assert found["space_group_reached_relaxed_0.1"] == 1.0
+
+
+def test_the_energy_above_the_hull_that_was_asked_for_is_what_stability_measured() -> None:
+    condition = _Hull()
+    wanted = {"energy_above_hull": 0.0}
+    samples = [Sample(i, _cscl(3.5, (11, 17)), requested=wanted) for i in range(3)]
+    relaxations = [
+        Relaxation(s.crystal, energy=e) for s, e in zip(samples, (0.0, 0.08, 2.0), strict=True)
+    ]
+    cohort = Cohort(
+        samples,
+        4,
+        LocalPool(),
+        relaxations=relaxations,
+        hull=_FixedHull(),
+        conditions={"energy_above_hull": condition},
+    )
+    done = {"stability": Stability().measure(cohort)}
+    found = Conditions().measure(Cohort(**{**vars(cohort), "done": done}))
+    assert found.per_sample["energy_above_hull_achieved"] == [0.0, 0.04, 1.0, None]
+    assert found.summary["energy_above_hull_reached"] == 2 / 4
+    unmeasured = Conditions().measure(cohort)
+    assert "stability" in unmeasured.skipped
 
 
 def test_space_groups_are_the_textbooks() -> None:
