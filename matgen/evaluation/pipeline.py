@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from matgen.errors import BadOptions, PluginProblem
+from matgen.evaluation import report_files
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.protocol_label import protocol_label, short_name
 from matgen.evaluation.reference import Reference
@@ -147,7 +148,7 @@ def evaluate(
         protocol=_protocol_run(plan, per_truth),
     )
     if folder is not None:
-        report.write(folder)
+        report_files.write(report, folder)
     return report
 
 

@@ -1,32 +1,33 @@
-"""What an evaluation found, and the files it is written to."""
+"""What an evaluation found."""
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from matgen import __version__
-from matgen.atomic import replacing, write_json, write_text
 from matgen.crystal.composition import reduced_formula
+from matgen.crystal.symmetry import space_group
 from matgen.evaluation.columns import Cell, padded
 from matgen.evaluation.intervals import interval
 from matgen.evaluation.matching import DEFAULT, RMSD, comparable
-from matgen.records import Measurement, Relaxation, Sample
+from matgen.evaluation.sanity import suspicions
+from matgen.evaluation.statuses import counted, statuses
+from matgen.records import Crystal, Measurement, Relaxation, Sample
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from matgen.evaluation.pipeline import EvaluationPlan
     from matgen.evaluation.reference import Reference
     from matgen.roles.component import Component
 
 _FORMAT: Final = 1
-_LIBRARIES: Final = ("ase", "numpy", "pymatgen", "pymatgen-core", "spglib", "torch")
+SYMPREC_ANG: Final = 0.01
+"""How far a site may be off its symmetric place; as Matbench Discovery counts space groups."""
+_LIBRARIES: Final = ("ase", "moyopy", "numpy", "pymatgen", "pymatgen-core", "spglib", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Report:
             "conditions": [_described(condition) for condition in plan.conditions],
             "device": plan.device,
             "matcher": DEFAULT.to_json(),
+            "symprec_ang": SYMPREC_ANG,
             "rmsd_matcher": RMSD.to_json(),
             "geometry_compared": "as sampled" if relaxations is None else "relaxed",
             "versions": {
@@ -110,14 +112,64 @@ class Report:
         }
         return cls(samples, asked, dict(measurements), relaxations, settings)
 
+    @property
+    def title(self) -> str:
+        """One line: how many samples, under which protocol."""
+        protocol = self.settings.get("protocol")
+        label = f" under {protocol['label']}" if isinstance(protocol, Mapping) else ""
+        return f"{self.asked:,} samples evaluated{label}"
+
+    @cached_property
+    def statuses(self) -> list[str]:
+        """What became of each sample asked for."""
+        return statuses(self.samples, self.asked, self.relaxations, self.measurements)
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What looks wrong with the whole of it, in sentences; usually nothing."""
+        reference = self.settings["reference"]
+        return suspicions(
+            self.asked,
+            self.statuses,
+            self.measurements,
+            relaxed=self.relaxations is not None,
+            reference_crystals=reference["crystals"] if isinstance(reference, Mapping) else None,
+        )
+
+    @cached_property
+    def columns(self) -> dict[str, list[Cell]]:
+        """Column name to one value per sample asked for, every evaluator's columns included.
+
+        Where two evaluators use one name, the first keeps it plain and the other's becomes
+        ``evaluator.column``.
+        """
+        samples, asked = self.samples, self.asked
+        crystals = [sample.crystal for sample in samples]
+        columns: dict[str, list[Cell]] = {
+            "index": padded((sample.index for sample in samples), asked),
+            "formula": padded(map(_formula, crystals), asked),
+            "status": list(self.statuses),
+            "n_sites": padded((None if c is None else c.n_sites for c in crystals), asked),
+            "space_group_sampled": padded(map(_space_group, crystals), asked),
+            "log_prob": padded((sample.log_prob for sample in samples), asked),
+            "sampling_error": padded((sample.error or None for sample in samples), asked),
+        }
+        if self.relaxations is not None:
+            relaxed = (_space_group(relaxation.crystal) for relaxation in self.relaxations)
+            columns["space_group_relaxed"] = padded(relaxed, asked)
+        for name, measurement in self.measurements.items():
+            for column, values in measurement.per_sample.items():
+                columns[column if column not in columns else f"{name}.{column}"] = list(values)
+        return columns
+
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return the table as text: evaluator, figure, value with unit, 95 % interval."""
         return [
             (
                 row.evaluator,
                 row.figure,
-                row.note or f"{_number(row.value)} {row.unit}".rstrip(),
-                "" if row.low is None else f"{_number(row.low)} to {_number(row.high)}",
+                row.note or f"{number(row.value)} {row.unit}".rstrip(),
+                "" if row.low is None else f"{number(row.low)} to {number(row.high)}",
             )
             for row in self.figures()
         ]
@@ -141,6 +193,8 @@ class Report:
             "relaxed": None
             if self.relaxations is None
             else sum(relaxation.crystal is not None for relaxation in self.relaxations),
+            "statuses": counted(self.statuses),
+            "warnings": self.warnings,
             "measurements": {
                 name: {
                     "skipped": measurement.skipped,
@@ -160,84 +214,9 @@ class Report:
             "settings": dict(self.settings),
         }
 
-    def markdown(self) -> str:
-        """Return the table for people."""
-        lines = [
-            f"{self.asked} samples asked for; rates divide by that.",
-            f"Geometry compared: {self.settings['geometry_compared']}.",
-            *(
-                f"{role.capitalize()}: {json.dumps(self.settings[role])}."
-                for role in ("relaxer", "hull")
-                if self.settings[role]
-            ),
-            "",
-            "| evaluator | figure | value | 95 % interval |",
-            "|---|---|---|---|",
-            *(f"| {' | '.join(row)} |" for row in self.rows()),
-        ]
-        notes = [
-            f"- {name}: {key} = {value}"
-            for name, measurement in self.measurements.items()
-            for key, value in measurement.notes.items()
-        ]
-        return "\n".join([*lines, "", *notes]) + "\n"
 
-    def table(self) -> pa.Table:
-        """Return one row per sample asked for, with every column of every evaluator."""
-        import pyarrow as pa
-
-        samples = self.samples
-        columns: dict[str, list[Cell]] = {
-            "index": padded((sample.index for sample in samples), self.asked),
-            "formula": padded((_formula(sample) for sample in samples), self.asked),
-            "n_sites": padded(
-                (None if s.crystal is None else s.crystal.n_sites for s in samples), self.asked
-            ),
-            "log_prob": padded((sample.log_prob for sample in samples), self.asked),
-            "sampling_error": padded((sample.error or None for sample in samples), self.asked),
-        }
-        for name, measurement in self.measurements.items():
-            for column, values in measurement.per_sample.items():
-                # Two evaluators may use one name; the first keeps it plain.
-                columns[column if column not in columns else f"{name}.{column}"] = list(values)
-        return pa.table({name: _array(values) for name, values in columns.items()})
-
-    def write(self, folder: Path) -> None:
-        """Write report.json, report.md, samples.parquet, samples.csv and relaxed.extxyz."""
-        import pyarrow.csv as pa_csv
-        import pyarrow.parquet as pq
-
-        write_json(folder / "report.json", self.to_json())
-        write_text(folder / "report.md", self.markdown())
-        table = self.table()
-        with replacing(folder / "samples.parquet") as temporary:
-            pq.write_table(table, temporary)
-        with replacing(folder / "samples.csv") as temporary:
-            pa_csv.write_csv(table, temporary)
-        if self.relaxations is not None:
-            self._write_relaxed(folder / "relaxed.extxyz")
-
-    def _write_relaxed(self, path: Path) -> None:
-        from ase.io import write
-
-        frames = []
-        assert self.relaxations is not None
-        for sample, relaxation in zip(self.samples, self.relaxations, strict=True):
-            if relaxation.crystal is None:
-                continue
-            atoms = relaxation.crystal.to_atoms()
-            # "energy" would be read back as a calculator's; this names what it is.
-            atoms.info = {
-                "index": sample.index,
-                "total_energy_ev": relaxation.energy,
-                "converged": relaxation.converged,
-            }
-            frames.append(atoms)
-        with replacing(path) as temporary:
-            write(temporary, frames, format="extxyz")
-
-
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a figure as text, four digits."""
     return "not measurable" if value is None else f"{value:.4g}"
 
 
@@ -259,25 +238,12 @@ def _version(package: str) -> str:
         return ""
 
 
-def _formula(sample: Sample) -> str | None:
-    crystal = sample.crystal
+def _formula(crystal: Crystal | None) -> str | None:
     # A broken crystal has a row too.
+    return None if crystal is None or not comparable(crystal) else reduced_formula(crystal)
+
+
+def _space_group(crystal: Crystal | None) -> int | None:
     if crystal is None or not comparable(crystal):
         return None
-    return reduced_formula(crystal)
-
-
-def _array(values: list[Cell]) -> pa.Array[pa.Scalar[pa.DataType]]:
-    """Return a typed column; one that mixes types becomes text, one without values stays null."""
-    import pyarrow as pa
-
-    kinds = {type(value) for value in values if value is not None}
-    if not kinds:
-        return pa.nulls(len(values))
-    if kinds == {bool}:
-        return pa.array([None if v is None else bool(v) for v in values], pa.bool_())
-    if kinds == {int}:
-        return pa.array([None if v is None else int(v) for v in values], pa.int64())
-    if kinds <= {int, float}:
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    return pa.array([None if v is None else str(v) for v in values], pa.string())
+    return space_group(crystal, symprec=SYMPREC_ANG)
