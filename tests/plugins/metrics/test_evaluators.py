@@ -244,9 +244,7 @@ def test_the_energy_above_the_hull_that_was_asked_for_is_what_stability_measured
     condition = _Hull()
     wanted, energies = {"energy_above_hull": 0.0}, (0.0, 0.08, 2.0)
     samples = [Sample(i, _cscl(3.5, (11, 17)), requested=wanted) for i in range(3)]
-    relaxations = [
-        Relaxation(s.crystal, energy=e) for s, e in zip(samples, (0.0, 0.08, 2.0), strict=True)
-    ]
+    relaxations = [Relaxation(s.crystal, energy=e) for s, e in zip(samples, energies, strict=True)]
     cohort = Cohort(
         samples,
         4,
