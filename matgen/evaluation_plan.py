@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from matgen.errors import BadOptions
+from matgen.evaluation.given_energies import GivenEnergies
 from matgen.evaluation.protocol_label import short_name
 from matgen.evaluation.truth import Truth
 from matgen.plan_parts import Settings, build_chosen, named_dataset, parse_settings
@@ -35,6 +36,7 @@ class EvaluationRequest:
     Attributes:
         protocol: A name, or None for the default.
         relaxer: A name, ``none``, or None for the protocol's own.
+        energies: File of relaxed crystals or energies made elsewhere, by the potential ``relaxer``.
         hull, reference: A name, ``none``, or None for the default.
         truth: ``DATASET:SPLIT`` or a file: what was to be predicted or imitated.
         per_truth: Predictions for each crystal of the truth; 0 takes what divides evenly.
@@ -47,6 +49,7 @@ class EvaluationRequest:
 
     protocol: str | None = None
     relaxer: str | None = None
+    energies: Path | None = None
     hull: str | None = None
     reference: str | None = None
     truth: str | None = None
@@ -98,6 +101,7 @@ def resolve_evaluation(catalog: Catalog, request: EvaluationRequest) -> Evaluati
         published_relaxer=own,
         changed=_changed(catalog, protocol, evaluators),
         relaxer=relaxer,
+        given=None if request.energies is None else GivenEnergies(request.energies),
         hull=hull,
         reference=reference,
         truth=_truth(catalog, protocol, request, taken),

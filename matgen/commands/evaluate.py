@@ -21,6 +21,12 @@ def evaluate(
         str | None,
         typer.Option(help="matgen, mattergen, materium, lemat, csp, cdvae, crystalite …"),
     ] = None,
+    energies: Annotated[
+        Path | None,
+        typer.Option(
+            help="Relaxed crystals or energies made elsewhere, of the potential that --relax names."
+        ),
+    ] = None,
     hull: Annotated[
         str | None, typer.Option(help="Hull reference, or none; the shipped one if left out.")
     ] = None,
@@ -60,6 +66,7 @@ def evaluate(
     `matgen evaluate cifs/ --evaluator validity --evaluator uniqueness`  ·
     `matgen evaluate crystals.extxyz --relax chgnet --set relaxer.max_steps=200`  ·
     `matgen evaluate crystals.extxyz --protocol mattergen --relax chgnet`  ·
+    `matgen evaluate crystals.extxyz --relax chgnet --energies relaxed.extxyz`  ·
     `matgen evaluate predictions.extxyz --protocol csp --truth true.extxyz --per-truth 20`
     """
     from matgen.commands.console import catalog_of, log_to_stderr
@@ -73,6 +80,7 @@ def evaluate(
         EvaluationRequest(
             protocol=protocol,
             relaxer=relax,
+            energies=energies,
             hull=hull,
             reference=reference,
             truth=truth,

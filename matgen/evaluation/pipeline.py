@@ -13,6 +13,7 @@ from typing import Protocol
 from matgen.errors import BadOptions, PluginProblem
 from matgen.evaluation import report_files
 from matgen.evaluation.cohort import Cohort
+from matgen.evaluation.given_energies import GivenEnergies
 from matgen.evaluation.protocol_label import protocol_label, short_name
 from matgen.evaluation.reference import Reference
 from matgen.evaluation.relaxation_log import RelaxationLog, relaxation_key
@@ -52,6 +53,7 @@ class EvaluationPlan:
         published_relaxer: The potential of the protocol's published figures, if it has one.
         changed: Evaluators that measure otherwise than the protocol says, and how.
         relaxer: None leaves the samples as they are; what needs energies is skipped.
+        given: Relaxed crystals and energies of that potential, made elsewhere: nothing is relaxed.
         hull: Reference on the relaxer's energy scale, or None.
         reference: Known crystals for novelty: a dataset (its train split), or a built reference.
         truth: The crystals that were to be predicted or imitated.
@@ -67,6 +69,7 @@ class EvaluationPlan:
     published_relaxer: Relaxer | None = None
     changed: tuple[str, ...] = ()
     relaxer: Relaxer | None = None
+    given: GivenEnergies | None = None
     hull: HullReference | None = None
     reference: DatasetSource | Reference | None = None
     truth: Truth | None = None
@@ -123,7 +126,9 @@ def evaluate(
     per_truth = plan.truth.samples_each(truth, asked) if plan.truth and truth else 1
     with plan.executor.open() as pool:
         relaxations = None
-        if plan.relaxer is not None:
+        if plan.given is not None:
+            relaxations = plan.given.relaxations(samples)
+        elif plan.relaxer is not None:
             log = None if folder is None else RelaxationLog(folder / "relaxations.jsonl")
             relaxations = _relax(plan, plan.relaxer, samples, pool, log, observer)
         whole = Cohort(
@@ -225,6 +230,7 @@ def _protocol_run(plan: EvaluationPlan, per_truth: int) -> dict[str, object] | N
         truth=plan.truth.name if plan.truth else "",
         per_truth=per_truth,
         changed=plan.changed,
+        given=plan.given is not None,
     )
     return {
         "name": protocol.name,

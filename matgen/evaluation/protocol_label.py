@@ -21,6 +21,7 @@ def protocol_label(
     truth: str,
     per_truth: int,
     changed: Sequence[str] = (),
+    given: bool = False,
 ) -> str:
     """Return ``mattergen/chgnet+hull_mp2020+ref_mp_le20``: what differs from what was published.
 
@@ -31,9 +32,13 @@ def protocol_label(
         truth: Name of the crystals to predict or imitate, empty where there are none.
         per_truth: Predictions for each of them.
         changed: Evaluators that measure otherwise than the protocol says, and how.
+        given: Whether relaxed crystals and energies came from a file; nobody knows how they were
+            relaxed.
     """
     parts = []
-    if relaxer != published_relaxer:
+    if given:
+        parts.append(f"given_{relaxer.name if relaxer else 'energies'}")
+    elif relaxer != published_relaxer:
         fixed = {**_fields(published_relaxer), **protocol.relaxation}
         parts.append(short_name(relaxer, fixed) if relaxer else "unrelaxed")
     # No published hull or reference can be had here, so whatever is used is not it.

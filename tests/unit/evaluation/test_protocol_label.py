@@ -96,3 +96,7 @@ def test_a_changed_measurement_is_told() -> None:
 
 def test_an_open_choice_is_part_of_the_name() -> None:
     assert short_name(_Published(strict=True)) == "published(strict=True)"
+
+
+def test_energies_of_a_file_are_never_the_published_ones() -> None:
+    assert label(given=True) == "published/given_potential"
