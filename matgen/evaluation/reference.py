@@ -50,5 +50,10 @@ class Reference:
         """Return the known crystals of one reduced formula, none if there are none."""
         return self._buckets.get(key, ())
 
+    def __iter__(self) -> Iterator[Crystal]:
+        """Yield the known crystals, those of one reduced formula after each other."""
+        for bucket in self._buckets.values():
+            yield from bucket
+
     def __len__(self) -> int:
         return sum(len(bucket) for bucket in self._buckets.values())
