@@ -29,7 +29,7 @@ from pymatgen.core.lattice import Lattice
 
 from matgen.catalog import Catalog
 from matgen.crystal.structure_hash import structure_hash
-from matgen.evaluation.matching import DEFAULT, Candidate, composition_key
+from matgen.evaluation.matching import Candidate, OrderedMatcher, composition_key
 from matgen.records import Crystal
 from matgen.roles.dataset import DatasetSource
 
@@ -96,18 +96,18 @@ def pairs_of(
     for row, crystal in enumerate(crystals):
         groups[composition_key(crystal)].append(row)
     shared = [rows for rows in groups.values() if len(rows) > 1]
-    matcher = DEFAULT.matcher()
+    matcher = OrderedMatcher()
     end = time.perf_counter() + seconds
     pairs, equal = [], []
     for group in rng.permutation(len(shared)):
         if time.perf_counter() > end:
             break
         rows = rng.permutation(shared[group])[:LARGEST_GROUP]
-        candidates = [Candidate(crystals[row], matcher) for row in rows]
+        candidates = [Candidate(crystals[row]) for row in rows]
         for i in range(len(rows)):
             for j in range(i + 1, len(rows)):
                 pairs.append((rows[i], rows[j]))
-                equal.append(candidates[i].matches(candidates[j]))
+                equal.append(matcher.fit(candidates[i], candidates[j]))
     return np.array(pairs), np.array(equal)
 
 

@@ -22,7 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgen.crystal.symmetry import LOOSE_ANG, TIGHT_ANG, space_group
-from matgen.evaluation.matching import DEFAULT, Candidate, comparable, composition_key
+from matgen.evaluation.matching import (
+    Candidate,
+    Comparisons,
+    OrderedMatcher,
+    comparable,
+    composition_key,
+)
 from matgen.records import Crystal
 
 if TYPE_CHECKING:
@@ -270,10 +276,11 @@ def _squares(bucket: Sequence[int]) -> Iterator[Iterable[tuple[int, int]]]:
 
 def _compare(task: _Task) -> tuple[int, list[tuple[int, int]]]:
     rows, crystals, pairs = task
-    matcher = DEFAULT.matcher()
-    candidates = [Candidate(crystal, matcher) for crystal in crystals]
+    comparisons = Comparisons(OrderedMatcher(), pair_seconds=0.0)
+    candidates = [Candidate(crystal) for crystal in crystals]
     return len(pairs), [
         (rows[i], rows[j])
         for i, j in pairs
-        if candidates[i].matches(candidates[j]) or candidates[j].matches(candidates[i])
+        if comparisons.same(candidates[i], candidates[j])
+        or comparisons.same(candidates[j], candidates[i])
     ]

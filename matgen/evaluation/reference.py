@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from matgen.evaluation.matching import CompositionKey, comparable, composition_key
+from matgen.evaluation.matching import Candidate, CompositionKey, comparable, composition_key
 
 if TYPE_CHECKING:
     from matgen.records import Crystal, Record, Skipped
     from matgen.roles.dataset import DatasetSource
+
+
+@dataclass(frozen=True)
+class KnownCrystals:
+    """The known crystals of one reduced formula; small enough to send to a worker.
+
+    Attributes:
+        rows: Their rows in the reference.
+        crystals: As the source has them.
+    """
+
+    rows: Sequence[int]
+    crystals: Sequence[Crystal]
+
+    def candidates(self) -> list[tuple[int, Candidate]]:
+        """Return row and crystal, to compare with."""
+        return [
+            (row, Candidate(crystal)) for row, crystal in zip(self.rows, self.crystals, strict=True)
+        ]
+
+    def keep(self, candidates: Sequence[tuple[int, Candidate]]) -> None:
+        """Take back what comparing found out about them."""
 
 
 class Reference:
@@ -27,10 +50,10 @@ class Reference:
     def __init__(self, crystals: Iterable[Crystal], *, description: str = "given crystals") -> None:
         self.description = description
         self.n_skipped = 0
-        self._buckets: dict[CompositionKey, list[Crystal]] = defaultdict(list)
-        for crystal in crystals:
+        self._buckets: dict[CompositionKey, list[tuple[int, Crystal]]] = defaultdict(list)
+        for row, crystal in enumerate(crystals):
             if comparable(crystal):
-                self._buckets[composition_key(crystal)].append(crystal)
+                self._buckets[composition_key(crystal)].append((row, crystal))
             else:
                 self.n_skipped += 1
 
@@ -46,14 +69,10 @@ class Reference:
         reference.n_skipped += len(skipped)
         return reference
 
-    def known(self, key: CompositionKey) -> Sequence[Crystal]:
-        """Return the known crystals of one reduced formula, none if there are none."""
-        return self._buckets.get(key, ())
-
-    def __iter__(self) -> Iterator[Crystal]:
-        """Yield the known crystals, those of one reduced formula after each other."""
-        for bucket in self._buckets.values():
-            yield from bucket
+    def known(self, key: CompositionKey) -> KnownCrystals | None:
+        """Return the known crystals of one reduced formula, None if there are none."""
+        bucket = self._buckets.get(key)
+        return None if bucket is None else KnownCrystals(*zip(*bucket, strict=True))
 
     def __len__(self) -> int:
         return sum(len(bucket) for bucket in self._buckets.values())

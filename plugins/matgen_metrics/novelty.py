@@ -23,7 +23,7 @@ class Novelty(Evaluator):
         if cohort.reference is None:
             return Measurement(asked=cohort.asked, skipped="needs reference")
         crystals, geometry = compared(cohort)
-        novel = padded(novel_mask(crystals, cohort.reference, cohort.pool), cohort.asked)
+        novel = padded(novel_mask(crystals, cohort.reference, cohort.pool).mask, cohort.asked)
         return Measurement(
             asked=cohort.asked,
             per_sample={"novel": novel},

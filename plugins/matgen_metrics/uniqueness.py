@@ -18,7 +18,7 @@ class Uniqueness(Evaluator):
     def measure(self, cohort: Cohort) -> Measurement:
         """Return the mask of first occurrences."""
         crystals, geometry = compared(cohort)
-        unique = padded(unique_mask(crystals, cohort.pool), cohort.asked)
+        unique = padded(unique_mask(crystals, cohort.pool).mask, cohort.asked)
         return Measurement(
             asked=cohort.asked,
             per_sample={"unique": unique},

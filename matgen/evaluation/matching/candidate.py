@@ -1,0 +1,45 @@
+"""A crystal whose reduced cells are found when first compared, and kept."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from matgen.evaluation.matching.merging import merged_kinds, occupancies
+from matgen.evaluation.matching.reduction import ReducedCell, reduced
+from matgen.records import Crystal
+
+
+class Candidate:
+    """A crystal to compare.
+
+    Attributes:
+        crystal: As it came.
+    """
+
+    def __init__(self, crystal: Crystal, reduced_cell: ReducedCell | None = None) -> None:
+        self.crystal = crystal
+        if reduced_cell is not None:
+            self.__dict__["reduced"] = reduced_cell
+
+    @cached_property
+    def reduced(self) -> ReducedCell:
+        """Its primitive Niggli cell, as StructureMatcher makes it.
+
+        Raises:
+            BadCrystal: pymatgen finds none.
+        """
+        return reduced(self.crystal)
+
+    @cached_property
+    def merged(self) -> ReducedCell | None:
+        """Its primitive Niggli cell with elements merged that can take each other's place.
+
+        None where no two can. A site that several elements share is known by the lowest of them.
+
+        Raises:
+            BadCrystal: pymatgen finds no such cell.
+        """
+        kinds = merged_kinds(frozenset(self.crystal.numbers.tolist()))
+        if not kinds:
+            return None
+        return reduced(self.crystal, kinds, occupancies(self.crystal, kinds))
