@@ -15,6 +15,7 @@ def matgen_evaluators() -> list[type[Evaluator]]:
     """Return the evaluators of this plugin."""
     from matgen_metrics.achieved import Conditions
     from matgen_metrics.displacement import MatchRate
+    from matgen_metrics.lemat_distribution import LematDistribution
     from matgen_metrics.lemat_validity import LematValidity
     from matgen_metrics.novelty import Novelty
     from matgen_metrics.relaxation import RelaxationSummary
@@ -26,6 +27,7 @@ def matgen_evaluators() -> list[type[Evaluator]]:
     return [
         Validity,
         LematValidity,
+        LematDistribution,
         RelaxationSummary,
         Uniqueness,
         Novelty,
