@@ -42,6 +42,18 @@ class CrystalEnergy:
     error: str = ""
 
 
+def energy_settings(relaxer: Relaxer) -> dict[str, Any]:  # JSON
+    """Return the settings that decide the energy of a crystal as it stands: not the optimiser's."""
+    of_optimiser = {
+        name
+        for cls in type(relaxer).__mro__
+        if cls.__module__ == Relaxer.__module__
+        for name in cls.__annotations__
+    }
+    settings = relaxer.model_dump(mode="json")
+    return {name: value for name, value in settings.items() if name not in of_optimiser}
+
+
 def potential_of(relaxer: Relaxer) -> dict[str, Any]:  # JSON
     """Return what decides the energies of a relaxer: its settings and its package's version."""
     from importlib.metadata import PackageNotFoundError, version

@@ -81,15 +81,18 @@ class EvaluationPlan:
         """Refuse what could only give wrong numbers.
 
         Raises:
-            BadOptions: relaxer and hull are on different energy scales, or an evaluator or a
-                condition is there twice.
+            BadOptions: relaxer and hull are on different energy scales, the hull has no references
+                for this potential, or an evaluator or a condition is there twice.
         """
-        if self.relaxer and self.hull and self.relaxer.energy_scale != self.hull.energy_scale:
-            raise BadOptions(
-                f"the relaxer {self.relaxer.name} gives energies on the scale "
-                f"{self.relaxer.energy_scale!r}, the hull {self.hull.name} is on "
-                f"{self.hull.energy_scale!r}; choose a pair on one scale"
-            )
+        if self.relaxer and self.hull:
+            if not self.hull.takes(self.relaxer.energy_scale):
+                raise BadOptions(
+                    f"the relaxer {self.relaxer.name} gives energies on the scale "
+                    f"{self.relaxer.energy_scale!r}, the hull {self.hull.name} is on "
+                    f"{self.hull.energy_scale!r}; choose a pair on one scale"
+                )
+            if missing := self.hull.lacks(self.relaxer):
+                raise BadOptions(missing)
         for names in ([e.name for e in self.evaluators], [c.label for c in self.conditions]):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -180,7 +183,7 @@ def in_order(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
 def _opened_hull(plan: EvaluationPlan) -> Hull | None:
     if plan.hull is None or plan.relaxer is None:
         return None
-    return plan.hull.open(plan.relaxer.name)
+    return plan.hull.open(plan.relaxer)
 
 
 def _built(source: DatasetSource | Reference | None, observer: Observer) -> Reference | None:

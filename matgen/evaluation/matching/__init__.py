@@ -22,12 +22,14 @@ from matgen.evaluation.matching.masks import (
 from matgen.evaluation.matching.matchers import DisorderedMatcher, Matcher, OrderedMatcher
 from matgen.evaluation.matching.names import MATCHERS, described, matcher_named
 from matgen.evaluation.matching.pairing import Pairing
+from matgen.evaluation.matching.reduction import REDUCTION_REVISION, ReducedCell
 from matgen.evaluation.matching.tolerances import DEFAULT, RMSD, Tolerances
 
 __all__ = [
     "DEFAULT",
     "MATCHERS",
     "PAIR_SECONDS",
+    "REDUCTION_REVISION",
     "RMSD",
     "Candidate",
     "Comparisons",
@@ -39,6 +41,7 @@ __all__ = [
     "Matches",
     "OrderedMatcher",
     "Pairing",
+    "ReducedCell",
     "ReferenceMatches",
     "Tolerances",
     "comparable",

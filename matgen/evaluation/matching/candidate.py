@@ -14,12 +14,13 @@ class Candidate:
 
     Attributes:
         crystal: As it came.
+        found: Its reduced cell, if that was not given but had to be found.
     """
 
     def __init__(self, crystal: Crystal, reduced_cell: ReducedCell | None = None) -> None:
         self.crystal = crystal
-        if reduced_cell is not None:
-            self.__dict__["reduced"] = reduced_cell
+        self._given = reduced_cell
+        self.found: ReducedCell | None = None
 
     @cached_property
     def reduced(self) -> ReducedCell:
@@ -28,7 +29,10 @@ class Candidate:
         Raises:
             BadCrystal: pymatgen finds none.
         """
-        return reduced(self.crystal)
+        if self._given is not None:
+            return self._given
+        self.found = reduced(self.crystal)
+        return self.found
 
     @cached_property
     def merged(self) -> ReducedCell | None:

@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
-class OutOfTime(Exception):
-    """The time for one pair is over."""
+class OutOfTime(BaseException):
+    """The time for one pair is over.
+
+    No ``Exception``: the code that is interrupted may catch those and go on.
+    """
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise ``OutOfTime`` in the block once it has run for so long.
+    """Raise ``OutOfTime`` in the block once it has used this much processor time.
 
-    Uses the interval timer of the process and its signal; one that was set before goes on after
-    the block. Where there is no such signal (Windows), outside of a main thread, and with 0
-    seconds, there is no limit.
+    Processor time and not the clock's: which pairs are given up must not depend on what else the
+    machine does. It is looked at between two Python instructions, so a single long call into
+    compiled code is finished first. Signals are needed: with 0 seconds, on Windows, and outside of
+    a process's main thread, nothing is limited.
 
     Raises:
-        OutOfTime: the block took too long.
+        OutOfTime: it has.
     """
     if seconds <= 0 or not limits_time():
         yield
         return
-    begun = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, _raise)
-    waiting, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    handler = signal.signal(signal.SIGPROF, _raise)
+    waiting, interval = signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        left, _ = signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, handler)
         if waiting:
-            left = max(1e-3, waiting - (time.monotonic() - begun))
-            signal.setitimer(signal.ITIMER_REAL, left, interval)
+            # A limit around this one goes on.
+            signal.setitimer(signal.ITIMER_PROF, max(1e-3, waiting - (seconds - left)), interval)
 
 
 def limits_time() -> bool:
     """Return whether a limit can be kept here."""
-    return hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
+    return sys.platform != "win32" and threading.current_thread() is threading.main_thread()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
