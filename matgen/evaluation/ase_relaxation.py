@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matgen.evaluation.relaxation_bounds import burst_cell, collapse, objection
 from matgen.records import Crystal, Relaxation
@@ -93,14 +92,15 @@ def _guarded_cell(atoms: Atoms, start: Crystal) -> Any:  # ase's filter, untyped
     """Return a Frechet cell filter that shows the potential no crystal out of bounds."""
     from ase.filters import FrechetCellFilter
 
-    class _Guarded(FrechetCellFilter):  # type: ignore[misc]  # ase is untyped
-        def set_positions(self, new: NDArray[np.float64], **settings: object) -> None:
-            super().set_positions(new, **settings)
+    class _Guarded(FrechetCellFilter):
+        # ase's own filters call the argument differently.
+        def set_positions(self, new: Any, **kwargs: Any) -> None:  # type: ignore[override]
+            super().set_positions(new, **kwargs)  # type: ignore[no-untyped-call]
             reason = burst_cell(start, atoms.cell.array) or collapse(Crystal.from_atoms(atoms))
             if reason:
                 raise _Exploded(reason)
 
-    return _Guarded(atoms)
+    return _Guarded(atoms)  # type: ignore[no-untyped-call]
 
 
 def _checked_energy(atoms: Atoms) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +13,7 @@ from matgen.roles.component import Component
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
+    from torch_sim.models.interface import ModelInterface
 
     from matgen.records import Crystal, Relaxation
 
@@ -29,6 +31,8 @@ class Relaxer(Component):
 
     energy_scale: ClassVar[str]
     """What its total energies compare with: ``mp2020`` (corrected) or ``pbe+u`` (raw) …"""
+    package: ClassVar[str] = ""
+    """Distribution that the potential comes from, empty for the plugin's own."""
 
     fmax_ev_per_ang: float = Field(default=0.05, gt=0)
     """Converged when no force (and cell force) exceeds this, eV/Å."""
@@ -46,6 +50,15 @@ class Relaxer(Component):
                 which file to put where.
         """
 
+    def files(self) -> tuple[Path, ...]:
+        """Return the files beside its package that decide its energies: weights that were named."""
+        return ()
+
+    def takes_many(self, device: str) -> bool:
+        """Whether a session wants many crystals at once rather than one after the other."""
+        del device
+        return False
+
 
 class AseRelaxer(Relaxer):
     """A relaxer made from an ase calculator; write ``calculator`` and nothing else."""
@@ -60,6 +73,53 @@ class AseRelaxer(Relaxer):
 
     def open(self, device: str) -> RelaxerSession:
         """Return a session that relaxes cell and sites with FIRE and a Frechet cell filter."""
+        from matgen.evaluation.ase_relaxation import AseSession
+
+        return AseSession(self, self.calculator(device))
+
+
+class TorchSimRelaxer(Relaxer):
+    """A relaxer that torch-sim can run too, many crystals in one batch.
+
+    Write ``calculator`` for one crystal at a time and ``torch_sim_model`` for batches.
+    """
+
+    batched: Literal["auto", "yes", "no"] = "auto"
+    """Many crystals at once through torch-sim: always, never, or (auto) on a CUDA device where
+    torch-sim is installed."""
+    batch_sites: int = Field(default=2048, ge=1)
+    """Sites in one batch; halved as often as the memory demands."""
+
+    @abstractmethod
+    def calculator(self, device: str) -> Calculator:
+        """Return the loaded calculator.
+
+        Raises:
+            MissingDependency: as ``open``.
+        """
+
+    @abstractmethod
+    def torch_sim_model(self, device: str) -> ModelInterface:
+        """Return the potential as a model of torch-sim.
+
+        Raises:
+            MissingDependency: as ``open``.
+        """
+
+    def takes_many(self, device: str) -> bool:
+        """Whether crystals are relaxed in batches on this device."""
+        if self.batched == "auto":
+            from importlib.util import find_spec
+
+            return device.startswith("cuda") and find_spec("torch_sim") is not None
+        return self.batched == "yes"
+
+    def open(self, device: str) -> RelaxerSession:
+        """Return a session that relaxes in batches, or one crystal at a time."""
+        if self.takes_many(device):
+            from matgen.evaluation.torch_sim_relaxation import TorchSimSession
+
+            return TorchSimSession(self, self.torch_sim_model(device))
         from matgen.evaluation.ase_relaxation import AseSession
 
         return AseSession(self, self.calculator(device))

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def matgen_relaxers() -> list[type[Relaxer]]:
-    """Return ``chgnet`` and ``mattersim``."""
+    """Return the potentials; their packages are imported when one is opened."""
     from matgen_relaxers.chgnet import Chgnet
+    from matgen_relaxers.mace import Mace
     from matgen_relaxers.mattersim import MatterSim
+    from matgen_relaxers.orb import Orb
+    from matgen_relaxers.sevennet import SevenNet
 
-    return [Chgnet, MatterSim]
+    return [Chgnet, SevenNet, MatterSim, Mace, Orb]

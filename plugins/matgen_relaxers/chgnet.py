@@ -22,6 +22,7 @@ class Chgnet(AseRelaxer):
 
     name = "chgnet"
     energy_scale = "mp2020"
+    package = "chgnet"
     cites = ("Deng et al., Nature Machine Intelligence 5, 1031 (2023)",)
 
     def calculator(self, device: str) -> Calculator:

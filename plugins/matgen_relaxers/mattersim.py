@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
-from matgen.errors import BadFile, MissingDependency
-from matgen.roles.relaxer import AseRelaxer
+from matgen.errors import MissingDependency
+from matgen.roles.relaxer import TorchSimRelaxer
+from matgen_relaxers.weights import (
+    LOADING_ERRORS,
+    existing,
+    given_file,
+    kept_or_fetched,
+    no_weights,
+)
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
+    from torch_sim.models.interface import ModelInterface
 
 _DEFAULT_NAME: Final = "mattersim-v1.0.0-1M.pth"
 _PUBLISHED: Final = {
@@ -21,10 +29,10 @@ _PUBLISHED: Final = {
     "mattersim-v1.0.0-5m.pth": "mattersim-v1.0.0-5M.pth",
 }
 """Names that the package resolves itself, to the file it looks for."""
-_SOURCE: Final = "https://github.com/microsoft/mattersim/tree/main/pretrained_models"
+_SOURCE: Final = "https://github.com/microsoft/mattersim/blob/main/pretrained_models"
 
 
-class MatterSim(AseRelaxer):
+class MatterSim(TorchSimRelaxer):
     """MatterSim v1, the potential of MatterGen's and Materium's published evaluations.
 
     Energies are raw PBE(+U): to compare with corrected formation energies they must be corrected
@@ -33,11 +41,16 @@ class MatterSim(AseRelaxer):
 
     name = "mattersim"
     energy_scale = "pbe+u"
+    package = "mattersim"
     cites = ("Yang et al., arXiv:2405.04967",)
 
     weights: str = Field(default="")
     """Checkpoint file, or a published name such as mattersim-v1.0.0-5M; empty for
     mattersim-v1.0.0-1M where the package keeps it."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the weights file, where one was named rather than published weights."""
+        return () if self._published() else given_file(self.weights)
 
     def calculator(self, device: str) -> Calculator:
         """Return MatterSim's calculator; energies are totals of the cell, eV.
@@ -46,31 +59,41 @@ class MatterSim(AseRelaxer):
             MissingDependency: package or weights are missing, or torchvision breaks the import.
             BadFile: the weights file is no checkpoint of MatterSim.
         """
-        calculator_class = _imported()
-        published = _PUBLISHED.get((self.weights or _DEFAULT_NAME).lower())
-        if published is None:
-            return self._loaded(calculator_class, Path(self.weights).expanduser(), device)
-        kept = Path("~/.local/mattersim/pretrained_models").expanduser() / published
-        if not kept.exists():
-            _fetch(published, kept)
-        return self._loaded(calculator_class, kept, device)
+        calculator: Calculator = self._loaded(device)
+        return calculator
 
-    def _loaded(self, calculator_class: type[Calculator], path: Path, device: str) -> Calculator:
-        if not path.is_file():
-            raise MissingDependency(
-                f"the MatterSim weights {path} do not exist; set weights to a checkpoint file, "
-                f"for example one from {_SOURCE}"
+    def torch_sim_model(self, device: str) -> ModelInterface:
+        """Return MatterSim as a model of torch-sim.
+
+        Raises:
+            MissingDependency, BadFile: as ``calculator``.
+        """
+        potential = self._loaded(device).potential
+        from torch_sim.models.mattersim import MatterSimModel
+
+        return MatterSimModel(potential, device=device)
+
+    def _published(self) -> str | None:
+        return _PUBLISHED.get((self.weights or _DEFAULT_NAME).lower())
+
+    def _loaded(self, device: str) -> Any:  # mattersim's calculator, untyped
+        calculator_class = _imported()
+        published = self._published()
+        if published is None:
+            path = existing(*given_file(self.weights), potential="MatterSim", source=_SOURCE)
+        else:
+            kept = Path("~/.local/mattersim/pretrained_models").expanduser() / published
+            path = kept_or_fetched(
+                kept,
+                lambda: _download(published, kept.parent),
+                potential="MatterSim",
+                source=f"{_SOURCE}/{published}",
             )
-        from pickle import UnpicklingError
 
         try:
             return calculator_class(load_path=str(path), device=device)
-        except (UnpicklingError, EOFError, KeyError, RuntimeError, AssertionError) as error:
-            # torch's own text advises to load with weights_only=False, which runs code in the file.
-            raise BadFile(
-                f"{path} is no MatterSim checkpoint ({type(error).__name__}); give one as weights, "
-                f"for example from {_SOURCE}"
-            ) from error
+        except LOADING_ERRORS as error:
+            raise no_weights(path, error, potential="MatterSim") from error
 
 
 def _imported() -> type[Calculator]:
@@ -98,15 +121,7 @@ def _imported() -> type[Calculator]:
     return calculator_class
 
 
-def _fetch(name: str, kept: Path) -> None:
-    """Let the package download its weights to where it looks for them."""
+def _download(name: str, folder: Path) -> None:
     from mattersim.utils.download_utils import download_checkpoint
 
-    try:
-        download_checkpoint(name, save_folder=str(kept.parent))
-    except OSError as error:  # requests' errors are OSErrors
-        raise MissingDependency(
-            f"the MatterSim weights are not at {kept} and could not be downloaded "
-            f"({type(error).__name__}); put {name} from {_SOURCE} there, or give another "
-            "checkpoint file as weights"
-        ) from None
+    download_checkpoint(name, save_folder=str(folder))

@@ -11,36 +11,27 @@ import numpy as np
 import pytest
 
 from matgen.errors import BadFile, MissingDependency
-from matgen.records import Crystal
 from matgen_hulls.mp2020 import Mp2020
 from matgen_relaxers.chgnet import Chgnet
 from matgen_relaxers.mattersim import MatterSim
+from tests.plugins.relaxers.given import cube_length, hide, rock_salt, silicon
 
-FCC_PRIMITIVE = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
 HAS_CHGNET = importlib.util.find_spec("chgnet") is not None
 HAS_MATTERSIM = importlib.util.find_spec("mattersim") is not None
-
-
-def _rock_salt(length: float, rattle: float) -> Crystal:
-    rng = np.random.default_rng(3)
-    frac = np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]) + rng.normal(0, rattle, (2, 3))
-    return Crystal(FCC_PRIMITIVE * length, frac, np.array([11, 17]))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_CHGNET, reason="chgnet is not installed")
 def test_chgnet_finds_the_cells_of_silicon_and_salt(capsys: pytest.CaptureFixture[str]) -> None:
-    silicon = Crystal(FCC_PRIMITIVE * 5.6, np.array([[0.0] * 3, [0.25] * 3]), np.array([14, 14]))
-    found = list(Chgnet().open("cpu").relax([silicon, _rock_salt(5.8, 0.02)]))
+    found = list(Chgnet().open("cpu").relax([silicon(), rock_salt()]))
     assert all(relaxation.converged for relaxation in found)
-    lengths = [
-        (4 * relaxation.crystal.volume) ** (1 / 3) for relaxation in found if relaxation.crystal
-    ]
     # PBE lattice constants: 5.47 Å and 5.69 Å; a potential may miss them by one per cent.
-    assert lengths == pytest.approx([5.47, 5.69], rel=0.01)
+    assert [cube_length(relaxation) for relaxation in found] == pytest.approx(
+        [5.47, 5.69], rel=0.01
+    )
     # Total energies of two atoms, eV: PBE -10.84, MP2020-corrected NaCl about -7.3.
     assert [relaxation.energy for relaxation in found] == pytest.approx([-10.8, -7.3], abs=0.4)
-    hull = Mp2020().open("chgnet")
+    hull = Mp2020().open(Chgnet())
     for relaxation in found:
         assert relaxation.crystal is not None
         assert relaxation.energy is not None
@@ -49,13 +40,13 @@ def test_chgnet_finds_the_cells_of_silicon_and_salt(capsys: pytest.CaptureFixtur
 
 
 def test_a_missing_chgnet_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    _hide(monkeypatch, "chgnet")
+    hide(monkeypatch, "chgnet")
     with pytest.raises(MissingDependency, match=r"pip install matgen\[chgnet\]"):
         Chgnet().open("cpu")
 
 
 def test_a_missing_mattersim_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    _hide(monkeypatch, "mattersim")
+    hide(monkeypatch, "mattersim")
     with pytest.raises(MissingDependency, match=r"pip install matgen\[mattersim\]"):
         MatterSim().open("cpu")
 
@@ -109,7 +100,7 @@ def test_a_named_file_is_loaded_or_missed(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(MissingDependency, match=r"mine\.pth"):
         MatterSim(weights=str(file)).calculator("cpu")
     file.write_text("junk")
-    with pytest.raises(BadFile, match="no MatterSim checkpoint"):
+    with pytest.raises(BadFile, match="no weights of MatterSim"):
         MatterSim(weights=str(file)).calculator("cpu")
 
 
@@ -125,17 +116,6 @@ def test_the_torchvision_trap_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
         MatterSim().open("cpu")
 
 
-def _hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    class _Hider:
-        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-            if name.split(".", maxsplit=1)[0] == package:
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    for name in [name for name in sys.modules if name.split(".")[0] == package]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [_Hider(), *sys.meta_path])
-
-
 @pytest.mark.weights
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_MATTERSIM, reason="mattersim is not installed")
@@ -149,6 +129,6 @@ def test_a_checkpoint_of_mattersims_format_relaxes(tmp_path: Path) -> None:
     Potential(network, device="cpu").save(str(tmp_path / "tiny.pth"))
     session = MatterSim(weights=str(tmp_path / "tiny.pth"), max_steps=2).open("cpu")
     # Random weights: only the path from file to energies is meant.
-    (found,) = session.relax([_rock_salt(5.7, 0.01)])
+    (found,) = session.relax([rock_salt(5.7, 0.01)])
     assert found.crystal is not None, found.error
     assert np.isfinite(found.energy)

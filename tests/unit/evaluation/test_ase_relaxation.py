@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
+from numpy.typing import NDArray
 
-from matgen.evaluation.ase_relaxation import AseSession, objection
+from matgen.evaluation.ase_relaxation import AseSession
+from matgen.evaluation.relaxation_bounds import burst_cell, collapse, objection
 from matgen.records import Crystal, Relaxation
 from matgen.roles.relaxer import AseRelaxer
 
@@ -149,6 +151,41 @@ def test_one_failure_does_not_touch_the_next() -> None:
 )
 def test_hopeless_starts_are_refused(crystal: Crystal, says: str) -> None:
     assert says in objection(crystal)
+
+
+@pytest.mark.parametrize(
+    ("lattice", "says"),
+    [
+        (np.eye(3) * 7.0, "volume"),
+        (np.eye(3) * 2.0, "volume"),
+        (np.full((3, 3), np.nan), "finite"),
+        (np.diag([0.4, 10.0, 16.0]), "0.4 Å thin"),
+        (np.eye(3) * 4.1, ""),
+        (-np.eye(3) * 4.1, ""),
+    ],
+)
+def test_a_cell_that_bursts_on_the_way_is_noticed(lattice: NDArray[np.float64], says: str) -> None:
+    found = burst_cell(_pair(), lattice)
+    assert says in found
+    assert bool(says) == bool(found)
+
+
+def test_sites_in_one_place_are_noticed() -> None:
+    assert "within" in collapse(_argon(5.2).take(np.array([0, 1, 1])))
+    assert collapse(_argon(5.2)) == ""
+
+
+def test_the_potential_never_sees_what_is_out_of_bounds() -> None:
+    seen: list[float] = []
+
+    class _Watched(_Given):
+        def calculate(self, atoms: Any = None, *rest: Any) -> None:
+            seen.append(atoms.get_volume())
+            super().calculate(atoms, *rest)
+
+    found = _relax(_Watched(-1.0, force=0.0, pressure=-3.0), _pair(), max_steps=300)
+    assert "volume" in found.error
+    assert 64.0 < max(seen) <= 3 * 64.0
 
 
 def test_order_and_oxidation_states_stay() -> None:
