@@ -308,6 +308,8 @@ class Measurement:
         units: Unit of each summary figure and column ("" for plain fractions).
         asked: Samples the user asked for: the denominator of every rate.
         notes: Settings and counts that a reader needs to trust the figures.
+        intervals: 95 % intervals of figures that cannot be had from a column, as those over the
+            crystals of a truth; the others are worked out from the columns.
         skipped: Reason why nothing was measured (an unmet need), empty otherwise.
     """
 
@@ -316,4 +318,5 @@ class Measurement:
     summary: Mapping[str, float | None] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str | float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     skipped: str = ""
