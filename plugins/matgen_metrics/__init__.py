@@ -18,8 +18,10 @@ def matgen_evaluators() -> list[type[Evaluator]]:
     from matgen_metrics.lemat_distribution import LematDistribution
     from matgen_metrics.lemat_validity import LematValidity
     from matgen_metrics.novelty import Novelty
+    from matgen_metrics.precision_recall import PrecisionRecall
     from matgen_metrics.relaxation import RelaxationSummary
     from matgen_metrics.stability import Stability
+    from matgen_metrics.structure_prediction import StructurePrediction
     from matgen_metrics.sun import Sun
     from matgen_metrics.uniqueness import Uniqueness
     from matgen_metrics.validity import Validity
@@ -31,6 +33,8 @@ def matgen_evaluators() -> list[type[Evaluator]]:
         RelaxationSummary,
         Uniqueness,
         Novelty,
+        PrecisionRecall,
+        StructurePrediction,
         MatchRate,
         Stability,
         Sun,

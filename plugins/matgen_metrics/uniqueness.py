@@ -1,28 +1,44 @@
-"""Evaluator: samples that repeat no earlier one."""
+"""Evaluator: samples that repeat no other one."""
 
 from __future__ import annotations
 
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.columns import padded, share
-from matgen.evaluation.geometry import compared
-from matgen.evaluation.matching import DEFAULT, unique_mask
+from matgen.evaluation.matching import Keep, unique_mask
 from matgen.records import Measurement
-from matgen.roles.evaluator import Evaluator
+from matgen_metrics.matched import MatchingEvaluator
 
 
-class Uniqueness(Evaluator):
-    """Share of samples that no earlier sample matches; the first of a group counts."""
+class Uniqueness(MatchingEvaluator):
+    """Share of samples that repeat no other one, by pymatgen's or MatterGen's matcher."""
 
     name = "uniqueness"
 
+    keep: Keep = "first"
+    """Which of a group of equal samples counts: first as MatterGen, last as LeMat-GenBench."""
+
     def measure(self, cohort: Cohort) -> Measurement:
-        """Return the mask of first occurrences."""
-        crystals, geometry = compared(cohort)
-        unique = padded(unique_mask(crystals, cohort.pool).mask, cohort.asked)
+        """Return the mask, and for each other sample which one it repeats."""
+        chosen = self.chosen(cohort)
+        if isinstance(chosen, str):
+            return Measurement(asked=cohort.asked, skipped=chosen)
+        crystals, geometry = chosen
+        found = unique_mask(
+            crystals,
+            cohort.pool,
+            self.tolerant(),
+            keep=self.keep,
+            pair_seconds=self.pair_seconds,
+        )
+        unique = padded(found.mask, cohort.asked)
+        repeats = [
+            None if partner is None else cohort.samples[partner].index for partner in found.partners
+        ]
+        notes = self.notes(geometry, n_timed_out=found.n_timed_out, n_failed=found.n_failed)
         return Measurement(
             asked=cohort.asked,
-            per_sample={"unique": unique},
+            per_sample={"unique": unique, "repeats": padded(repeats, cohort.asked)},
             summary={"unique": share(unique, cohort.asked)},
-            units={"unique": ""},
-            notes={"geometry": geometry, "matcher": str(DEFAULT)},
+            units={"unique": "", "repeats": "index"},
+            notes={**notes, "keep": self.keep},
         )

@@ -22,6 +22,7 @@ from matgen.evaluation.matching.masks import (
 from matgen.evaluation.matching.matchers import DisorderedMatcher, Matcher, OrderedMatcher
 from matgen.evaluation.matching.names import MATCHERS, described, matcher_named
 from matgen.evaluation.matching.pairing import Pairing
+from matgen.evaluation.matching.predictions import PredictionDistances, prediction_distances
 from matgen.evaluation.matching.reduction import REDUCTION_REVISION, ReducedCell
 from matgen.evaluation.matching.tolerances import DEFAULT, RMSD, Tolerances
 
@@ -41,6 +42,7 @@ __all__ = [
     "Matches",
     "OrderedMatcher",
     "Pairing",
+    "PredictionDistances",
     "ReducedCell",
     "ReferenceMatches",
     "Tolerances",
@@ -50,6 +52,7 @@ __all__ = [
     "match_and_rmsd",
     "matcher_named",
     "novel_mask",
+    "prediction_distances",
     "reference_matches",
     "unique_mask",
 ]

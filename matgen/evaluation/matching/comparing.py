@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from matgen.errors import BadCrystal
 from matgen.evaluation.matching.candidate import Candidate
-from matgen.evaluation.matching.matchers import Matcher
+from matgen.evaluation.matching.matchers import Matcher, OrderedMatcher
+from matgen.evaluation.matching.pairing import Pairing
 from matgen.evaluation.matching.time_limit import OutOfTime, time_limit
 
+R = TypeVar("R")
+
 PAIR_SECONDS: Final = 10.0
-"""Seconds for one pair; pairs of real crystals take milliseconds."""
+"""Processor seconds for one pair; pairs of real crystals take milliseconds."""
 
 
 @dataclass
@@ -33,14 +36,12 @@ class Comparisons:
 
     def same(self, first: Candidate, second: Candidate) -> bool:
         """Return whether two crystals are the same."""
-        try:
-            with time_limit(self.pair_seconds):
-                return self.matcher.fit(first, second)
-        except OutOfTime:
-            self.n_timed_out += 1
-        except BadCrystal:
-            self.n_failed += 1
-        return False
+        return self._answer(self.matcher.fit, first, second) or False
+
+    def closest(self, first: Candidate, second: Candidate) -> Pairing | None:
+        """Return how the sites of two crystals pair up; of an ordered matcher only."""
+        assert isinstance(self.matcher, OrderedMatcher)
+        return self._answer(self.matcher.closest, first, second)
 
     def first_match(
         self, candidate: Candidate, others: Iterable[tuple[int, Candidate]]
@@ -49,4 +50,16 @@ class Comparisons:
         for number, other in others:
             if self.same(candidate, other):
                 return number
+        return None
+
+    def _answer(
+        self, compare: Callable[[Candidate, Candidate], R], first: Candidate, second: Candidate
+    ) -> R | None:
+        try:
+            with time_limit(self.pair_seconds):
+                return compare(first, second)
+        except OutOfTime:
+            self.n_timed_out += 1
+        except BadCrystal:
+            self.n_failed += 1
         return None
