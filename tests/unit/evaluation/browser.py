@@ -34,6 +34,10 @@ class Opened:
     def data(self, element: str, name: str) -> str | None:
         return self.page.get_attribute(f"#{element}", f"data-{name}")
 
+    def press(self, selector: str) -> None:
+        """Click without waiting for frames, which come slowly where WebGL is computed."""
+        self.page.locator(selector).first.dispatch_event("click")
+
     def rows(self, table: str) -> int:
         return self.page.locator(f"#{table} tbody tr").count()
 
