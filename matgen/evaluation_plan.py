@@ -76,16 +76,17 @@ def resolve_evaluation(catalog: Catalog, request: EvaluationRequest) -> Evaluati
     relaxer = _relaxer(catalog, protocol, request.relaxer, taken)
     wants_hull = relaxer is not None and request.hull != "none" and Need.HULL in needed
     hull = build_chosen(catalog, HullReference, "hull", request.hull, taken) if wants_hull else None
-    if request.hull is None and hull and relaxer and hull.energy_scale != relaxer.energy_scale:
+    if request.hull is None and hull and relaxer:
         # Nobody asked for this pair; one that was asked for is refused by the plan.
-        log.warning(
-            "no energies above the hull: the default hull %s is on the energy scale %s, %s on %s",
-            hull.name,
-            hull.energy_scale,
-            relaxer.name,
-            relaxer.energy_scale,
-        )
-        hull = None
+        missing = hull.lacks(relaxer)
+        if not hull.takes(relaxer.energy_scale):
+            missing = (
+                f"the default hull {hull.name} is on the energy scale {hull.energy_scale}, "
+                f"{relaxer.name} on {relaxer.energy_scale}"
+            )
+        if missing:
+            log.warning("no energies above the hull: %s", missing)
+            hull = None
     reference = None
     if request.reference != "none" and (request.reference or Need.REFERENCE in needed):
         reference = named_dataset(catalog, request.reference, taken.take("reference"))

@@ -121,21 +121,26 @@ def check_relaxer(
 
 
 def check_hull(
-    reference: HullReference, *, relaxer: str, crystals: Sequence[Crystal] | None = None
+    reference: HullReference, *, relaxer: Relaxer, crystals: Sequence[Crystal] | None = None
 ) -> None:
     """Check a hull reference.
 
-    The distance rises by one eV per site with the energy, is the same for two cells together and
-    does not look at positions; what is not spanned raises ``OutsideHull``.
+    The potential is on a scale that it takes, and it lacks nothing for it. The distance rises by
+    one eV per site with the energy on the hull's own scale and is the same for two cells together;
+    what is not spanned raises ``OutsideHull``. No crystal lies below a hull that it joins itself.
 
     Args:
         reference: What to check.
-        relaxer: Bare name of a potential on its scale.
+        relaxer: A potential whose energies it takes; it is not opened.
         crystals: The hostile ones where None.
 
     Raises:
         ContractBroken: a law does not hold.
     """
+    if not reference.takes(relaxer.energy_scale):
+        raise broken(reference, "it takes the scale of the relaxer", relaxer.energy_scale)
+    if missing := reference.lacks(relaxer):
+        raise broken(reference, "it lacks nothing for the relaxer", missing)
     hull = reference.open(relaxer)
     n_spanned = 0
     for crystal in crystals or hostile_crystals():
@@ -148,7 +153,9 @@ def check_hull(
         if not math.isfinite(distance):
             raise broken(reference, "the distance is finite", distance)
         raised = hull.distance(crystal, energy + crystal.n_sites)
-        if abs(raised - distance - 1) > 1e-6:
+        expected = 1.0 if relaxer.energy_scale == reference.energy_scale else raised - distance
+        # A correction may be a factor: only on the hull's own scale is an eV an eV.
+        if abs(raised - distance - expected) > 1e-6 or raised <= distance:
             raise broken(
                 reference,
                 "one eV more per site is one eV/atom more above the hull",
@@ -156,11 +163,14 @@ def check_hull(
             )
         both = Crystal(
             crystal.lattice * [[2], [1], [1]],
-            np.concatenate([crystal.frac, crystal.frac]),
+            np.concatenate([crystal.frac, crystal.frac + np.array([1, 0, 0])]) / [2, 1, 1],
             np.concatenate([crystal.numbers, crystal.numbers]),
         )
         if abs(hull.distance(both, 2 * energy) - distance) > 1e-6:
             raise broken(reference, "twice the cell at twice the energy is as far from the hull")
+        own = hull.own_distances([crystal, crystal], [energy, energy + crystal.n_sites])
+        if own is not None and not _is_own_hull(own, raised - distance):
+            raise broken(reference, "no crystal lies below the hull that it joins", own)
     if not n_spanned:
         raise broken(reference, "some crystal is spanned", "pass crystals= that are")
 
@@ -320,6 +330,12 @@ def check_reward(reward: Reward, *, device: str = "cpu") -> None:
         raise broken(reward, "a failed sample scores lowest", scores)
     if not np.allclose([float(value) for value in score(samples[::-1])], scores[::-1]):
         raise broken(reward, "a score does not depend on the other samples")
+
+
+def _is_own_hull(own: Sequence[float | None], apart: float) -> bool:
+    """Whether these are distances of a crystal, and of it a known energy higher, from one hull."""
+    low, high = own
+    return low is not None and high is not None and low >= -1e-9 and abs(high - low - apart) < 1e-6
 
 
 class _FlatHull(Hull):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def matgen_hulls() -> list[type[HullReference]]:
-    """Return ``mp2020``."""
+    """Return ``mp2020`` and ``file``."""
+    from matgen_hulls.file import FileOfTotals
     from matgen_hulls.mp2020 import Mp2020
 
-    return [Mp2020]
+    return [Mp2020, FileOfTotals]

@@ -126,7 +126,7 @@ class ClosePacking(HullReference):
     heaviest: int = 94
     """Last atomic number with a reference."""
 
-    def open(self, relaxer: str) -> Hull:  # noqa: ARG002 - the same for every potential
+    def open(self, relaxer: Relaxer) -> Hull:  # noqa: ARG002 - the same for every potential
         """Return the hull."""
         return _ClosePackingHull(self.heaviest)
 

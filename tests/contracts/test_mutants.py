@@ -35,7 +35,7 @@ from matgen.nn.language_model import Cache, Layout
 from matgen.records import LabelSource
 from matgen.roles.executor import Executor, Pool
 from matgen.roles.hull import Hull, HullReference
-from matgen.roles.relaxer import RelaxerSession
+from matgen.roles.relaxer import Relaxer, RelaxerSession
 from matgen.roles.representation import Grammar, GrammarState, Representation
 from matgen.roles.reward import Reward
 from matgen.testing import ContractBroken
@@ -826,7 +826,7 @@ def measures(distance: Callable[[Crystal, float], float]) -> HullReference:
             return distance(crystal, energy)
 
     class Reference(ClosePacking):
-        def open(self, relaxer: str) -> Hull:
+        def open(self, relaxer: Relaxer) -> Hull:
             return Changed()
 
     return Reference()
@@ -842,7 +842,7 @@ def measures(distance: Callable[[Crystal, float], float]) -> HullReference:
     ],
 )
 def test_check_hull_notices(distance: Any, law: str) -> None:
-    broken(law, testing.check_hull, measures(distance), relaxer="spheres")
+    broken(law, testing.check_hull, measures(distance), relaxer=Spheres())
 
 
 class BySurvivors(Packing):
@@ -950,7 +950,7 @@ def test_the_sound_toy_components_pass_where_their_mutants_fail() -> None:
     testing.check_dataset(Textbook())
     testing.check_dataset(Hard())
     testing.check_relaxer(Spheres())
-    testing.check_hull(ClosePacking(), relaxer="spheres")
+    testing.check_hull(ClosePacking(), relaxer=Spheres())
     testing.check_evaluator(Packing(), executor=Serial())
     testing.check_executor(Serial())
     testing.check_reward(Dense())

@@ -64,7 +64,7 @@ class _ToyHull(HullReference):
     name = "zero"
     energy_scale = "toy"
 
-    def open(self, relaxer: str) -> Hull:
+    def open(self, relaxer: Relaxer) -> Hull:
         return _Zero()
 
 
