@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def matgen_evaluators() -> list[type[Evaluator]]:
     """Return the evaluators of this plugin."""
     from matgen_metrics.achieved import Conditions
+    from matgen_metrics.coverage import Coverage
     from matgen_metrics.displacement import MatchRate
     from matgen_metrics.lemat_distribution import LematDistribution
     from matgen_metrics.lemat_validity import LematValidity
@@ -39,4 +40,5 @@ def matgen_evaluators() -> list[type[Evaluator]]:
         Stability,
         Sun,
         Conditions,
+        Coverage,
     ]
