@@ -19,7 +19,7 @@ from matgen import __version__
 from matgen.commands.cite import cite
 from matgen.commands.console import fail
 from matgen.commands.data import app as data_app
-from matgen.commands.evaluate import evaluate
+from matgen.commands.evaluate import app as evaluate_app
 from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
 from matgen.commands.runs import app as runs_app
@@ -110,7 +110,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(sample)
-app.command()(evaluate)
+app.add_typer(evaluate_app, name="evaluate")
 app.command()(registry)
 app.command()(cite)
 app.add_typer(plugins_app, name="plugins")

@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+
+from matgen.commands.evaluate_compare import evaluate_compare
+
+_CRYSTALS = "crystals"
+"""The command behind ``matgen evaluate FILE``, which nobody has to type."""
 
 
+class _CrystalsOrCompare(TyperGroup):
+    """``matgen evaluate FILE`` evaluates; only the word ``compare`` in its place is a command."""
+
+    def parse_args(self, ctx: Any, args: Any) -> Any:  # typer vendors its Context class
+        known = args and args[0] in self.commands
+        return super().parse_args(ctx, args if known else [_CRYSTALS, *args])
+
+
+class _Unnamed(TyperCommand):
+    """Stands in the place of its group, so that usage lines read as people type."""
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        if parent is not None:
+            info_name, parent = parent.info_name, parent.parent
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+app = typer.Typer(
+    cls=_CrystalsOrCompare,
+    help="Evaluate crystals: validity, uniqueness, novelty, relaxation, stability, S.U.N.",
+)
+
+
+@app.command(name=_CRYSTALS, cls=_Unnamed)
 def evaluate(
     ctx: typer.Context,
     crystals: Annotated[
@@ -48,6 +78,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for report and tables; beside the crystals if left out."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Page to look at: figures, distributions, every sample in 3D; one file."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes every core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda …")] = "auto",
     set_: Annotated[
@@ -62,7 +96,10 @@ def evaluate(
     protocol fixes what is measured and how; a run with another potential, hull or reference than
     its published figures says so in its label. `matgen plugins list protocol` lists them.
 
+    `matgen evaluate compare A B` puts finished evaluations side by side.
+
     Examples: `matgen evaluate crystals.extxyz --relax chgnet`  ·
+    `matgen evaluate crystals.extxyz --relax chgnet --report out.html`  ·
     `matgen evaluate cifs/ --evaluator validity --evaluator uniqueness`  ·
     `matgen evaluate crystals.extxyz --relax chgnet --set relaxer.max_steps=200`  ·
     `matgen evaluate crystals.extxyz --protocol mattergen --relax chgnet`  ·
@@ -92,5 +129,9 @@ def evaluate(
         ),
         catalog_of(ctx),
         out=out,
+        page=report,
         json_out=json_out,
     )
+
+
+app.command(name="compare")(evaluate_compare)

@@ -20,11 +20,14 @@ def run_evaluation(
     catalog: Catalog,
     *,
     out: Path | None,
+    page: Path | None,
     json_out: bool,
 ) -> None:
     """Read, evaluate with progress bars, write the report, print its table."""
     from matgen.errors import BadFile
     from matgen.evaluation.pipeline import evaluate
+    from matgen.evaluation.report_page import write_page
+    from matgen.evaluation.statuses import counted
     from matgen.evaluation_plan import resolve_evaluation
     from matgen.io.reading import read_samples
 
@@ -51,6 +54,10 @@ def run_evaluation(
             bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]  # its TaskID
 
         report = evaluate(plan, samples, asked, folder, observer=show)
+    if page is not None:
+        write_page(report, page)
+    for warning in report.warnings:
+        warn(warning)
     if json_out:
         print_json(report.to_json())
         return
@@ -58,5 +65,8 @@ def run_evaluation(
     if isinstance(told, dict):
         say(f"protocol {told['label']}")
     print_table(("evaluator", "figure", "value", "95 % interval"), list(report.rows()))
-    say(f"of {asked} asked for; tables, relaxed structures and every setting in {folder}")
+    outcomes = ", ".join(f"{count} {status}" for status, count in counted(report.statuses).items())
+    say(f"of {asked} asked for: {outcomes}; tables, relaxed structures and settings in {folder}")
+    if page is not None:
+        say(f"page to look at: {page}")
     typer.echo(str(folder / "report.json"))

@@ -58,6 +58,9 @@ def split(line: str) -> tuple[list[str], Any, list[str]]:  # typer vendors its c
     while words and words[0] in getattr(command, "commands", {}):
         names.append(words[0])
         command = command.commands[words.pop(0)]
+    # `matgen evaluate FILE` is a command although `matgen evaluate compare` is one, too.
+    if words and names == ["evaluate"]:
+        command = command.commands["crystals"]
     return names, command, words
 
 
