@@ -16,6 +16,7 @@ def matgen_evaluators() -> list[type[Evaluator]]:
     from matgen_metrics.achieved import Conditions
     from matgen_metrics.coverage import Coverage
     from matgen_metrics.displacement import MatchRate
+    from matgen_metrics.distributions import Distributions
     from matgen_metrics.lemat_distribution import LematDistribution
     from matgen_metrics.lemat_validity import LematValidity
     from matgen_metrics.novelty import Novelty
@@ -41,4 +42,5 @@ def matgen_evaluators() -> list[type[Evaluator]]:
         Sun,
         Conditions,
         Coverage,
+        Distributions,
     ]

@@ -14,6 +14,7 @@ from pydantic import Field
 from matgen.crystal.properties import density
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.columns import Cell, padded, share
+from matgen.evaluation.intervals import wilson
 from matgen.records import Crystal, Measurement
 from matgen.roles.evaluator import Evaluator, Need
 from matgen_metrics.charge_balance import balanced
@@ -82,10 +83,14 @@ class Coverage(Evaluator):
             **distances,
             **spread,
         }
+        covered = distances["cov_recall"]
         return Measurement(
             asked=asked,
             per_sample={**flags, **columns},
             summary=summary,
+            intervals={}
+            if covered is None
+            else {"cov_recall": wilson(round(covered * len(truths)), len(truths))},
             units={
                 **dict.fromkeys([*flags], ""),
                 **dict.fromkeys([*distances, *columns, "comp_div", "struct_div"], "distance"),
