@@ -22,6 +22,7 @@ from matgen.registry import Registry
 from matgen.roles import ROLES, role
 
 if TYPE_CHECKING:
+    from matgen.elsewhere import Place
     from matgen.roles.component import Component
 
 GROUP = "matgen"
@@ -172,12 +173,39 @@ class Catalog:
         return self._placed(_construct(cls, qualified, settings))
 
     def _placed(self, component: Component) -> Component:
-        """Return a component that knows where the cache is, if it is one that looks there."""
+        """Return a component that knows where the cache is, or where it runs, if it asks."""
         from matgen.roles.dataset import FetchedDataset
+        from matgen.roles.relaxer import Relaxer
 
         if self.cache is not None and isinstance(component, FetchedDataset):
             return component.cached_under(self.cache)
+        if isinstance(component, Relaxer):
+            return component.placed(self._place(self.qualified_name(component)))
         return component
+
+    def _place(self, use: str) -> Place:
+        """Return where a relaxer runs: in this interpreter, or where ``[elsewhere]`` says.
+
+        Raises:
+            UnknownName, BadOptions: ``[elsewhere]`` names no relaxer, or no program.
+        """
+        from matgen.elsewhere import Place
+        from matgen.worker_process import runnable
+
+        for key, chosen in self.choices.file.elsewhere.items():
+            _, file = self.choices.origins["elsewhere", key, "python"]
+            told = f'{file}: [elsewhere."{key}"]'
+            try:
+                meant = self.resolve("relaxer", key)
+            except UnknownName as error:
+                raise UnknownName(f"{told}: {error}") from None
+            if meant == use:
+                if not runnable(chosen.python):
+                    raise BadOptions(
+                        f"{told}: python = {chosen.python} is no program that can be started"
+                    )
+                return Place(use, chosen.python, told)
+        return Place(use)
 
     def _dump_value(self, value: Any) -> Any:  # a field of any type; JSON out
         from pydantic_core import to_jsonable_python

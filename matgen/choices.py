@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from matgen.errors import BadFile, BadOptions
 
@@ -25,6 +25,22 @@ class PluginChoices(BaseModel):
     disabled: tuple[str, ...] = ()
 
 
+class OtherInterpreter(BaseModel):
+    """``[elsewhere."PLUGIN:NAME"]``: the environment that a component runs in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    python: str
+
+    @field_validator("python")
+    @classmethod
+    def _absolute(cls, python: str) -> str:
+        path = Path(python).expanduser()
+        if not path.is_absolute():
+            raise ValueError("write the whole path of an interpreter, as ~/envs/mace/bin/python")
+        return str(path)
+
+
 class RegistryFile(BaseModel):
     """The schema of registry.toml, all layers merged."""
 
@@ -35,6 +51,7 @@ class RegistryFile(BaseModel):
     aliases: dict[str, dict[str, str]] = {}
     options: dict[str, dict[str, Any]] = {}  # validated against the component's own fields
     presets: dict[str, dict[str, dict[str, Any]]] = {}  # likewise
+    elsewhere: dict[str, OtherInterpreter] = {}
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,11 @@ class Choices:
         for path in layers:
             table = _read(path)
             _check(table, path)
+            if "elsewhere" in table and path == shipped_file():
+                raise BadOptions(
+                    f"{path}: [elsewhere] starts programs, so it is honoured only in your own "
+                    "registry.toml and in --registry FILE"
+                )
             for key, value in _leaves(table):
                 origins[key] = (value, path)
             _merge(merged, table)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,18 +14,20 @@ from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.given_energies import GivenEnergies
 from matgen.evaluation.protocol_label import protocol_label, short_name
 from matgen.evaluation.reference import Reference
-from matgen.evaluation.relaxation_log import RelaxationLog, relaxation_key
+from matgen.evaluation.relaxation_cache import RelaxationCache
+from matgen.evaluation.relaxation_log import RelaxationLog
+from matgen.evaluation.relaxing import Relaxing
 from matgen.evaluation.report import Report
 from matgen.evaluation.truth import Truth
-from matgen.records import Crystal, Measurement, Relaxation, Sample
+from matgen.records import Measurement, Sample
 from matgen.roles.component import Component
 from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
 from matgen.roles.evaluator import Evaluator, Need
-from matgen.roles.executor import Executor, Pool
+from matgen.roles.executor import Executor
 from matgen.roles.hull import Hull, HullReference
 from matgen.roles.protocol import EvaluationProtocol
-from matgen.roles.relaxer import Relaxer, RelaxerSession
+from matgen.roles.relaxer import Relaxer
 
 
 class Observer(Protocol):
@@ -61,6 +61,7 @@ class EvaluationPlan:
         device: Torch device of the potential.
         threads: Torch threads of a potential that runs in this process, 0 for torch's choice;
             in worker processes it is always one.
+        relaxation_cache: Folder of relaxations that runs share, or None.
     """
 
     evaluators: tuple[Evaluator, ...]
@@ -76,6 +77,7 @@ class EvaluationPlan:
     conditions: tuple[Condition, ...] = ()
     device: str = "cpu"
     threads: int = 0
+    relaxation_cache: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only give wrong numbers.
@@ -133,7 +135,11 @@ def evaluate(
             relaxations = plan.given.relaxations(samples)
         elif plan.relaxer is not None:
             log = None if folder is None else RelaxationLog(folder / "relaxations.jsonl")
-            relaxations = _relax(plan, plan.relaxer, samples, pool, log, observer)
+            kept = plan.relaxation_cache
+            cache = None if kept is None else RelaxationCache(kept)
+            relaxing = Relaxing(plan.relaxer, plan.device, plan.threads, cache)
+            heard = partial(observer, "relaxation")
+            relaxations = relaxing.relaxations(samples, pool, log, heard)
         whole = Cohort(
             samples=samples,
             asked=asked,
@@ -248,59 +254,3 @@ def _protocol_run(plan: EvaluationPlan, per_truth: int) -> dict[str, object] | N
         },
         "cites": list(protocol.cites),
     }
-
-
-def _relax(
-    plan: EvaluationPlan,
-    relaxer: Relaxer,
-    samples: Sequence[Sample],
-    pool: Pool,
-    log: RelaxationLog | None,
-    observer: Observer,
-) -> list[Relaxation]:
-    """Relax every crystal once, equal ones and those in the log not again."""
-    keys = [
-        "" if sample.crystal is None else relaxation_key(sample.crystal, relaxer, plan.device)
-        for sample in samples
-    ]
-    finished = {} if log is None else {key: log.known[key] for key in keys if key in log.known}
-    left: dict[str, Crystal] = {
-        key: sample.crystal
-        for key, sample in zip(keys, samples, strict=True)
-        if sample.crystal is not None and key not in finished
-    }
-    total = len(finished) + len(left)
-    observer("relaxation", len(finished), total)
-    task = partial(_relax_one, relaxer=relaxer, device=plan.device, threads=plan.threads)
-    try:
-        for key, relaxation in zip(left, pool.map(task, list(left.values())), strict=True):
-            finished[key] = relaxation
-            if log is not None:
-                log.append([(key, relaxation)])
-            observer("relaxation", len(finished), total)
-    finally:
-        _session.cache_clear()
-    return [
-        finished[key] if key else Relaxation(None, error=sample.error or "no crystal was sampled")
-        for key, sample in zip(keys, samples, strict=True)
-    ]
-
-
-def _relax_one(crystal: Crystal, *, relaxer: Relaxer, device: str, threads: int) -> Relaxation:
-    (relaxation,) = _session(relaxer, device, threads).relax([crystal])
-    energies = (relaxation.energy, relaxation.initial_energy)
-    if not all(energy is None or math.isfinite(energy) for energy in energies):
-        return Relaxation(None, n_steps=relaxation.n_steps, error="the energy is not finite")
-    return relaxation
-
-
-@lru_cache(maxsize=1)
-def _session(relaxer: Relaxer, device: str, threads: int) -> RelaxerSession:
-    """Open the potential once per process that relaxes."""
-    import torch
-
-    in_worker = multiprocessing.parent_process() is not None
-    # Workers that each take all cores slow each other down manyfold.
-    if in_worker or threads:
-        torch.set_num_threads(1 if in_worker else threads)
-    return relaxer.open(device)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from matgen.roles.component import Component
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from torch_sim.models.interface import ModelInterface
 
+    from matgen.elsewhere import Place
     from matgen.records import Crystal, Relaxation
 
 
@@ -41,14 +42,58 @@ class Relaxer(Component):
     max_seconds: float = Field(default=120.0, gt=0)
     """Wall time per crystal; what is reached then is returned unconverged."""
 
+    _place: Place | None = PrivateAttr(default=None)
+
     @abstractmethod
     def open(self, device: str) -> RelaxerSession:
-        """Load the potential.
+        """Load the potential in this process; users of relaxers call ``session``.
 
         Raises:
             MissingDependency: the package or its weights are not there; says what to install or
                 which file to put where.
         """
+
+    def placed(self, place: Place) -> Self:
+        """Return this relaxer with its registered name and the interpreter that it belongs in."""
+        copy = self.model_copy()
+        copy._place = place  # noqa: SLF001 - its own, of a copy
+        return copy
+
+    def session(self, device: str, *, threads: int = 0, apart: bool = False) -> RelaxerSession:
+        """Return an opened session: here, or in the interpreter that the user chose for it.
+
+        Args:
+            device: Torch device.
+            threads: Torch threads, 0 for torch's choice.
+            apart: In a process of its own even where it belongs in this interpreter, so that a
+                crystal whose relaxation hangs or kills its process costs nothing but itself.
+                Relaxers that no catalog built cannot be found by a process and stay here.
+
+        Raises:
+            MissingDependency: as ``open``.
+            BadOptions, WorkerDied: the other interpreter cannot be used.
+        """
+        if self._place is not None and (self._place.python or apart):
+            from matgen.elsewhere import WorkerSession
+
+            return WorkerSession(self, self._place, device, threads=threads)
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        return self.open(device)
+
+    def fingerprint(self) -> str:
+        """Return what decides its energies beside its settings: release and weights, as found.
+
+        Raises:
+            BadOptions, WorkerDied: it belongs in another interpreter, which cannot be used.
+        """
+        from matgen.elsewhere import fingerprint_here, fingerprint_there
+
+        if self._place is not None and self._place.python:
+            return fingerprint_there(self, self._place)
+        return fingerprint_here(self)
 
     def files(self) -> tuple[Path, ...]:
         """Return the files beside its package that decide its energies: weights that were named."""
