@@ -108,6 +108,7 @@ def resolve_evaluation(catalog: Catalog, request: EvaluationRequest) -> Evaluati
         truth=_truth(catalog, protocol, request, taken),
         conditions=_default_conditions(catalog, taken),
         device=request.device,
+        relaxation_cache=None if catalog.cache is None else catalog.cache / "relaxations",
     )
     taken.refuse_rest(
         "protocol, relaxer, hull, reference, truth, condition.NAME or the name of an evaluator"
