@@ -43,8 +43,20 @@ def fingerprints(
     task = partial(structure_fingerprint, seconds=seconds)
     known.update(zip(missing, pool.map(task, list(missing.values())), strict=True))
     if kept is not None and missing:
-        _write(kept, known)
+        keep(kept, known)
     return [None if key is None else known[key] for key in digests]
+
+
+def keep(path: Path, known: Mapping[str, Floats | Failure]) -> None:
+    """Write fingerprints by ``digest`` to a file; those that failed are left out."""
+    found = {key: value for key, value in known.items() if not isinstance(value, str)}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            digests=np.array(list(found), dtype="U64"),
+            fingerprints=_stacked(found.values()),
+            made_by=np.array(_made_by()),
+        )
 
 
 def _read(path: Path) -> Mapping[str, Floats]:
@@ -61,17 +73,6 @@ def _read(path: Path) -> Mapping[str, Floats]:
         log.warning("%s was made by %s and is written anew by %s", path, made_by, _made_by())
         return {}
     return dict(zip(keys.tolist(), values, strict=True))
-
-
-def _write(path: Path, known: Mapping[str, Floats | Failure]) -> None:
-    found = {key: value for key, value in known.items() if not isinstance(value, str)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            digests=np.array(list(found), dtype="U64"),
-            fingerprints=_stacked(found.values()),
-            made_by=np.array(_made_by()),
-        )
 
 
 def _stacked(rows: Iterable[Floats]) -> Floats:

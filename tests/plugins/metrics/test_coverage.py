@@ -55,7 +55,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [*golden()["sample_fingerprints"], *golden()["truth_fingerprints"]]
     keys = [digest(crystal) for side in crystals() for crystal in side]
     known = {key: np.array(row) for key, row in zip(keys, rows, strict=True)}
-    fingerprint_store._write(path, known)
+    fingerprint_store.keep(path, known)
     return path
 
 
