@@ -104,7 +104,7 @@ def shipped_against_whole() -> str:
     return (
         f"distances {1000 * measured['lower_by_ev_per_atom']:.0f} meV/atom lower on average than "
         f"from the whole hull of {measured['n_whole']:,} entries, over 25 meV/atom for "
-        f"{100 * measured['share_over_25_mev']:.0f} % ({measured['n']:,} compositions of "
+        f"{100 * measured['share_over_25_mev']:.0f} % ({measured['n']:,} compositions sampled by "
         f"{measured['crystals']})"
     )
 

@@ -64,15 +64,23 @@ class Mp2020(HullReference):
         if fit is None:
             raise BadOptions(self.lacks(relaxer))
         scheme: Scheme = "mp2020" if relaxer.energy_scale == RAW_SCALE else "none"
-        path = self._path()
-        phases = _phases(path, path.stat().st_mtime_ns if path.exists() else 0)
+        phases = self.phases()
         return PhaseHull(
             phases,
             references=fit.references,
             scheme=scheme,
             notes={**self._told(phases), **_told_of(fit)},
-            calibration=calibration_of(relaxer, file_digest(path)),
+            calibration=calibration_of(relaxer, file_digest(self._path())),
         )
+
+    def phases(self) -> Phases:
+        """Return the known phases with their formation energies, the elements at zero.
+
+        Raises:
+            BadFile: the file is missing or lacks a column.
+        """
+        path = self._path()
+        return _phases(path, path.stat().st_mtime_ns if path.exists() else 0)
 
     def lacks(self, relaxer: Relaxer) -> str:
         """Return that no elemental references are fitted for a potential."""
@@ -102,7 +110,7 @@ class Mp2020(HullReference):
     def _told(self, phases: Phases) -> dict[str, str | float]:
         told: dict[str, str | float] = {
             "hull": f"{self._path().name}, formation energies, MP2020 corrections",
-            "hull_entries": phases.n_phases,
+            "hull_entries": phases.n_phases - len(phases.pure),  # the file's, not our zeros
         }
         if not self.path:
             told["hull_licence"] = "CC BY 4.0: what may be passed on, not the whole hull"
