@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from matgen.evaluation.matching.merging import merged_kinds, occupancies
 from matgen.evaluation.matching.reduction import ReducedCell, reduced
 from matgen.records import Crystal
+
+_REMEMBERED = 20_000
+"""Reduced cells that a process keeps, a few kB each: uniqueness and novelty need the same ones."""
+
+
+class _Exactly:
+    """A crystal as a key: equal only to one whose arrays are the same to the last bit."""
+
+    def __init__(self, crystal: Crystal) -> None:
+        self.crystal = crystal
+        arrays = (crystal.lattice, crystal.frac, crystal.numbers)
+        self._content = b"".join(array.tobytes() for array in arrays)
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Exactly) and self._content == other._content
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _reduced(key: _Exactly) -> ReducedCell:
+    return reduced(key.crystal)
 
 
 class Candidate:
@@ -31,7 +54,7 @@ class Candidate:
         """
         if self._given is not None:
             return self._given
-        self.found = reduced(self.crystal)
+        self.found = _reduced(_Exactly(self.crystal))
         return self.found
 
     @cached_property

@@ -158,7 +158,7 @@ class _Search:
         from pymatgen.util.coord_cython import is_coord_subset_pbc
 
         barred = self.barred.astype(np.int64)
-        for index, starts in self._left(maps):
+        for index, starts in self._left(maps, in_order=best):
             one, other = self._coordinates(maps, index)
             average = self._average(maps.aligned[index], len(one))
             for start in starts:
@@ -203,8 +203,12 @@ class _Search:
             self._averages[key] = _Average(parameters, n_sites, self.tolerances.site)
         return self._averages[key]
 
-    def _left(self, maps: LatticeMaps) -> Iterator[tuple[int, list[int]]]:
-        """Lattices, and the translations on each, that the quick comparison does not rule out."""
+    def _left(self, maps: LatticeMaps, *, in_order: bool) -> Iterator[tuple[int, list[int]]]:
+        """Lattices, and the translations on each, that the quick comparison does not rule out.
+
+        In pymatgen's order, which decides among equal distances, or the most promising first, which
+        finds a match at once where there is one.
+        """
         if self.n_cells != 1:
             for index in range(len(maps)):
                 yield index, self.starts.tolist()
@@ -213,18 +217,34 @@ class _Search:
         step = max(1, _LARGEST_STEP // size)
         for begin in range(0, len(maps), step):
             chosen = maps.part(begin, begin + step)
-            lattices, translations = self._plausible(chosen)
-            for index in np.unique(lattices).tolist():
-                yield begin + index, self.starts[translations[lattices == index]].tolist()
+            lattices, translations, strain = self._plausible(chosen, balls=not in_order)
+            if in_order:
+                for index in np.unique(lattices).tolist():
+                    yield begin + index, self.starts[translations[lattices == index]].tolist()
+                continue
+            for place in np.argsort(strain, kind="stable").tolist():
+                yield begin + int(lattices[place]), [int(self.starts[translations[place]])]
 
-    def _plausible(self, maps: LatticeMaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (C,) lattices and (C,) translations whose sites lie near one another."""
+    def _plausible(
+        self, maps: LatticeMaps, *, balls: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return lattices and translations whose sites lie near one another, and how near.
+
+        (C,) each; nearness is the sum over sites of what the nearest one takes of its reach.
+
+        With ``balls``, lattices go on which no largest distance can be within tolerance. Say that
+        in a pairing every site is within R of its partner once their mean offset is taken out. Then
+        any two offsets differ by less than 2 R, also that of the anchor; so from the translation
+        that puts the anchor onto its partner, every site has one within 2 R. A lattice without such
+        a translation has no such pairing from any.
+        """
         moved_MN3 = self.repeated.frac @ np.linalg.inv(maps.changes.astype(np.float64))
         still_1N3 = self.target.frac[None]
         one, other = (moved_MN3, still_1N3) if self.of_first else (still_1N3, moved_MN3)
-        reach_M3 = _reach(
+        limits = _Limits(
             maps.parameters, self.target.parameters, self.barred.shape[1], self.tolerances.site
         )
+        reach_M3 = limits.reach_M3
         shift_MT3 = one[:, self.starts] - other[:, [self.anchor]]
         lattices, translations = (
             axis.ravel()
@@ -233,6 +253,8 @@ class _Search:
             )
         )
         shift_C3, reach_C3 = shift_MT3.reshape(-1, 3), reach_M3[lattices]
+        strain_C = np.zeros(len(lattices))
+        within_C = np.ones(len(lattices), dtype=bool)
         partners = (~self.barred).sum(axis=1)
         for site in np.argsort(partners, kind="stable").tolist():
             if site == self.anchor:
@@ -242,12 +264,17 @@ class _Search:
             place = other[0, site][None] if len(other) == 1 else other[lattices, site]
             apart_CJ3 = (place + shift_C3)[:, None, :] - ones
             apart_CJ3 -= np.round(apart_CJ3)
-            near = (np.abs(apart_CJ3) <= reach_C3[:, None, :]).all(axis=-1).any(axis=-1)
+            nearest = (np.abs(apart_CJ3) / reach_C3[:, None, :]).max(axis=-1).min(axis=-1)
+            near = nearest <= 1
+            if balls:
+                within_C &= limits.within(lattices, apart_CJ3)
+                near &= np.bincount(lattices[within_C], minlength=len(maps))[lattices] > 0
             lattices, translations = lattices[near], translations[near]
-            shift_C3, reach_C3 = shift_C3[near], reach_C3[near]
+            shift_C3, reach_C3, within_C = shift_C3[near], reach_C3[near], within_C[near]
+            strain_C = strain_C[near] + nearest[near]
             if not len(lattices):
                 break
-        return lattices, translations
+        return lattices, translations, strain_C
 
 
 class _Average:
@@ -271,24 +298,53 @@ class _Average:
         return tolerance
 
 
-def _reach(
-    parameters_M6: NDArray[np.float64], target_6: NDArray[np.float64], n_sites: int, site: float
-) -> NDArray[np.float64]:
-    """Return (M, 3) upper limits of how far sites may be apart on the average lattices.
+class _Limits:
+    """How far sites may be apart on average lattices, a little more than that.
 
-    Infinite where the average cell is so flat that rounding could matter.
+    Attributes:
+        reach_M3: Upper limits in fractional coordinates; infinite where the average cell is so flat
+            that rounding could matter.
     """
-    mean = (parameters_M6 + target_6) / 2
-    lengths, angles = mean[:, :3], np.radians(mean[:, 3:])
-    cosines = np.cos(angles)
-    flatness_2 = 1 - (cosines**2).sum(axis=1) + 2 * cosines.prod(axis=1)
-    sound = flatness_2 > 1e-8
-    flatness = np.sqrt(np.where(sound, flatness_2, 1.0))
-    volume = lengths.prod(axis=1) * flatness
-    # The distance of lattice planes is V over the area of the cell's other two edges.
-    spacing = lengths * flatness[:, None] / np.sin(angles)
-    reach = 2 * site / spacing * ((volume / n_sites) ** (1 / 3))[:, None]
-    limit: NDArray[np.float64] = np.where(
-        sound[:, None], reach * (1 + _SLACK) + _ABSOLUTE_SLACK, np.inf
-    )
-    return limit
+
+    def __init__(
+        self,
+        parameters_M6: NDArray[np.float64],
+        target_6: NDArray[np.float64],
+        n_sites: int,
+        site: float,
+    ) -> None:
+        mean = (parameters_M6 + target_6) / 2
+        lengths, angles = mean[:, :3], np.radians(mean[:, 3:])
+        cosines = np.cos(angles)
+        flatness_2 = 1 - (cosines**2).sum(axis=1) + 2 * cosines.prod(axis=1)
+        sound = flatness_2 > 1e-8
+        flatness = np.sqrt(np.where(sound, flatness_2, 1.0))
+        volume = lengths.prod(axis=1) * flatness
+        # The distance of lattice planes is V over the area of the cell's other two edges.
+        spacing = lengths * flatness[:, None] / np.sin(angles)
+        diameter = 2 * site * ((volume / n_sites) ** (1 / 3))
+        self.reach_M3: NDArray[np.float64] = np.where(
+            sound[:, None],
+            diameter[:, None] / spacing * (1 + _SLACK) + _ABSOLUTE_SLACK,
+            np.inf,
+        )
+        # In larger cells only one image of a site can be within reach: the one that rounding gives.
+        self._narrow = (self.reach_M3 < 0.5).all(axis=1)
+        self._diameter_2 = (diameter * (1 + _SLACK) + _ABSOLUTE_SLACK) ** 2
+        a, b, c = lengths.T
+        off = 2 * np.stack([b * c, a * c, a * b], axis=1) * cosines
+        self._metric_M6 = np.concatenate([lengths**2, off], axis=1)
+
+    def within(
+        self, lattices_C: NDArray[np.int64], apart_CJ3: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Return (C,) whether any of J offsets is within twice the site tolerance."""
+        x, y, z = apart_CJ3[..., 0], apart_CJ3[..., 1], apart_CJ3[..., 2]
+        metric = self._metric_M6[lattices_C][:, None, :]
+        distance_2 = (
+            x * (metric[..., 0] * x + metric[..., 5] * y)
+            + y * (metric[..., 1] * y + metric[..., 3] * z)
+            + z * (metric[..., 2] * z + metric[..., 4] * x)
+        )
+        near: NDArray[np.bool_] = (distance_2 <= self._diameter_2[lattices_C, None]).any(axis=1)
+        return np.logical_or(near, ~self._narrow[lattices_C])
