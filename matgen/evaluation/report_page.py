@@ -26,12 +26,6 @@ def page_of(report: Report) -> str:
         report.title,
         page_data(report),
         body="report.html",
-        scripts=(
-            "vendor/3Dmol-min.js",
-            "common.js",
-            "figures.js",
-            "charts.js",
-            "samples.js",
-            "viewer.js",
-        ),
+        scripts=("common.js", "figures.js", "charts.js", "samples.js", "viewer.js"),
+        libraries=("vendor/3Dmol-min.js",),
     )

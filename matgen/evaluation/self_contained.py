@@ -17,7 +17,12 @@ _POLICY: Final = (
 
 
 def self_contained(
-    title: str, data: Mapping[str, object], *, body: str, scripts: Sequence[str]
+    title: str,
+    data: Mapping[str, object],
+    *,
+    body: str,
+    scripts: Sequence[str],
+    libraries: Sequence[str] = (),
 ) -> str:
     """Return a whole HTML page.
 
@@ -25,7 +30,9 @@ def self_contained(
         title: Of the window.
         data: What the scripts find as JSON in the element ``data``.
         body: Name of the HTML in the folder ``page`` that the scripts fill.
-        scripts: Names of scripts in that folder, run in this order after the libraries.
+        scripts: Names of scripts in that folder, run in this order.
+        libraries: Names of scripts there that run after those, plotly.js among them anyway: what
+            people read is on the screen before a browser has gone through the megabytes.
     """
     # In JSON a slash may be escaped, and then no text in it ends the element early.
     embedded = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -44,8 +51,8 @@ def self_contained(
         "<body>",
         _read(body),
         f'<script type="application/json" id="data">{embedded}</script>',
+        *(f"<script>{_read(name)}</script>" for name in (*scripts, *libraries)),
         f"<script>{_plotly()}</script>",
-        *(f"<script>{_read(name)}</script>" for name in scripts),
         "</body>",
         "</html>",
     ]

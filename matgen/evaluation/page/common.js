@@ -66,10 +66,13 @@ function layoutOf(extra) {
   };
 }
 
+// The libraries stand at the end of the page: text and tables are there before they are read.
+const loaded = new Promise((resolve) => { window.addEventListener("load", resolve); });
+
 // A page opens quickly if it draws what is looked at: this calls once, when the node is nearly seen.
 function whenSeen(node, act) {
   let done = false;
-  const once = () => { if (!done) { done = true; observer.disconnect(); act(); } };
+  const once = () => { if (!done) { done = true; observer.disconnect(); loaded.then(act); } };
   const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && once(),
     { rootMargin: "300px" });
   observer.observe(node);
@@ -107,3 +110,5 @@ function usualRange(values, least) {
 }
 
 dark.addEventListener("change", () => [...CHARTS, ...onTheme].forEach((paint) => paint()));
+
+loaded.then(() => { document.documentElement.dataset.ready = "true"; });

@@ -97,6 +97,7 @@ window.showCrystal = (i) => {
   const cells = Number(byId("cells").value);
   const sites = sitesOf(crystal, cells);
   const present = [...new Set(crystal.numbers)];
+  if (!window.$3Dmol) return; // Not read yet; openViewer() comes back here.
   byId("legend").replaceChildren(...present.map((z) => {
     const dot = make("i");
     dot.style.background = cssColour(ELEMENTS[z].symbol);
@@ -154,4 +155,4 @@ onTheme.push(() => { view.viewer?.setBackgroundColor(colour("ground")); again();
 filter();
 if (table.found.length) choose(table.found[0]);
 whenSeen(byId("viewer"), openViewer);
-document.documentElement.dataset.ready = "true";
+performance.mark("filled");
