@@ -141,15 +141,18 @@ def test_strange_crystals_get_a_reason_and_never_an_exception() -> None:
     found = _measured([*strange, None])
     assert found.per_sample["valid"] == [False] * 5 + [None]
     assert all(found.per_sample["lemat_validity_error"][:5])
-    # These can be looked at: no state of oganesson is known, and the last two sites coincide.
+    # These can be looked at: no state of oganesson is known; sites coincide; and where they hold
+    # the same element, spglib finds no symmetry.
     rare = _measured(
         [
             Crystal(np.eye(3) * 5, cscl, np.array([118, 9])),
             Crystal(np.eye(3) * 4, np.zeros((2, 3)), np.array([55, 17])),
+            Crystal(np.eye(3) * 4, np.zeros((2, 3)), np.array([55, 55])),
         ]
     )
-    assert rare.per_sample["valid"] == [False, False]
-    assert rare.per_sample["distances"] == [True, False]
+    assert rare.per_sample["valid"] == [False, False, False]
+    assert rare.per_sample["distances"] == [True, False, False]
+    assert rare.per_sample["plausible"][2] is False
 
 
 def test_an_element_without_frequencies_is_not_neutral_as_published() -> None:
