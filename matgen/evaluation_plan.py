@@ -37,7 +37,8 @@ class EvaluationRequest:
         protocol: A name, or None for the default.
         relaxer: A name, ``none``, or None for the protocol's own.
         energies: File of relaxed crystals or energies made elsewhere, by the potential ``relaxer``.
-        hull, reference: A name, ``none``, or None for the default.
+        hull: A name, a file of reference energies, ``none``, or None for the default.
+        reference: A name, ``none``, or None for the default.
         truth: ``DATASET:SPLIT`` or a file: what was to be predicted or imitated.
         per_truth: Predictions for each crystal of the truth; 0 takes what divides evenly.
         evaluators: Only these, in place of all that the protocol measures.
@@ -75,7 +76,7 @@ def resolve_evaluation(catalog: Catalog, request: EvaluationRequest) -> Evaluati
     own = _own_relaxer(catalog, protocol)
     relaxer = _relaxer(catalog, protocol, request.relaxer, taken)
     wants_hull = relaxer is not None and request.hull != "none" and Need.HULL in needed
-    hull = build_chosen(catalog, HullReference, "hull", request.hull, taken) if wants_hull else None
+    hull = _hull(catalog, request.hull, taken) if wants_hull else None
     if request.hull is None and hull and relaxer:
         # Nobody asked for this pair; one that was asked for is refused by the plan.
         missing = hull.lacks(relaxer)
@@ -167,6 +168,17 @@ def _relaxer(
     return cast("Relaxer", built)
 
 
+def _hull(catalog: Catalog, name: str | None, settings: Settings) -> HullReference:
+    """Return a hull by name, or the one that reads a file of such energies."""
+    if name is None or not (name.endswith(".parquet") or Path(name).is_file()):
+        return build_chosen(catalog, HullReference, "hull", name, settings)
+    from matgen.io.hull_file import read_hull_file
+
+    totals = read_hull_file(Path(name).expanduser()).kind == "total"
+    chosen = catalog.choices.default("hull_file") if totals else None
+    return build_chosen(catalog, HullReference, "hull", chosen, settings, {"path": name})
+
+
 def _truth(
     catalog: Catalog, protocol: EvaluationProtocol, request: EvaluationRequest, settings: Settings
 ) -> Truth | None:
@@ -181,7 +193,11 @@ def _truth(
     name, colon, split = text.rpartition(":")
     if not colon or split not in get_args(Split):
         name, split = text, ""
-    source = named_dataset(catalog, name, settings.take("truth"))
+    fields = settings.take("truth")
+    if Path(name).is_file():
+        # Nothing is held out of a file of truths: all of it, in its order.
+        fields = {"val_fraction": 0.0, **fields}
+    source = named_dataset(catalog, name, fields)
     if split and split not in source.splits:
         known = ", ".join(source.splits)
         raise BadOptions(f"--truth {text}: {source.name} has the splits {known}")

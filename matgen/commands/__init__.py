@@ -20,6 +20,7 @@ from matgen.commands.cite import cite
 from matgen.commands.console import fail
 from matgen.commands.data import app as data_app
 from matgen.commands.evaluate import app as evaluate_app
+from matgen.commands.hull import app as hull_app
 from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
 from matgen.commands.runs import app as runs_app
@@ -115,6 +116,7 @@ app.command()(registry)
 app.command()(cite)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(data_app, name="data")
+app.add_typer(hull_app, name="hull")
 app.add_typer(runs_app, name="runs")
 
 
