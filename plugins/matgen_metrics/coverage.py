@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal
@@ -18,12 +18,13 @@ from matgen.evaluation.intervals import wilson
 from matgen.records import Crystal, Measurement
 from matgen.roles.evaluator import Evaluator, Need
 from matgen_metrics.charge_balance import balanced
-from matgen_metrics.divergence import Floats, wasserstein
+from matgen_metrics.divergence import Floats
 from matgen_metrics.fingerprint_store import fingerprints
 from matgen_metrics.fingerprints import N_FEATURES, Failure
 from matgen_metrics.magpie import N_FEATURES as N_COMPOSITION_FEATURES
 from matgen_metrics.magpie import composition_fingerprint, standardised
 from matgen_metrics.nearest import mean_pairwise, nearest_distances
+from matgen_metrics.resampling import weighted_wasserstein, with_interval
 from matgen_metrics.validity import Validity
 
 _CUTOFFS: Final[Mapping[str, tuple[float, float]]] = {
@@ -32,6 +33,8 @@ _CUTOFFS: Final[Mapping[str, tuple[float, float]]] = {
     "carbon": (0.2, 4.0),
 }
 """Data set to the structure and the composition distance up to which a crystal is covered."""
+_RESAMPLES: Final = 500
+"""Bootstrap draws for the intervals of the Wasserstein distances."""
 
 
 class Coverage(Evaluator):
@@ -75,7 +78,7 @@ class Coverage(Evaluator):
         }
         columns, distances = self._coverage(samples, truths, asked)
         flags["cov_precision"] = columns.pop("cov_precision")
-        spread = self._spread(
+        spread, intervals = self._spread(
             [row for row in samples if row.valid], [row for row in truths if row.struct_valid]
         )
         summary = {
@@ -83,14 +86,14 @@ class Coverage(Evaluator):
             **distances,
             **spread,
         }
-        covered = distances["cov_recall"]
+        if distances["cov_recall"] is not None:
+            n_covered = round(distances["cov_recall"] * len(truths))
+            intervals["cov_recall"] = wilson(n_covered, len(truths))
         return Measurement(
             asked=asked,
             per_sample={**flags, **columns},
             summary=summary,
-            intervals={}
-            if covered is None
-            else {"cov_recall": wilson(round(covered * len(truths)), len(truths))},
+            intervals=intervals,
             units={
                 **dict.fromkeys([*flags], ""),
                 **dict.fromkeys([*distances, *columns, "comp_div", "struct_div"], "distance"),
@@ -140,22 +143,32 @@ class Coverage(Evaluator):
             "amcd_precision": _finite_mean(composition[0]),
         }
 
-    def _spread(self, valid: Sequence[_Row], truths: Sequence[_Row]) -> dict[str, float | None]:
-        """Return diversity of the valid samples and their Wasserstein distances to the truth."""
+    def _spread(
+        self, valid: Sequence[_Row], truths: Sequence[_Row]
+    ) -> tuple[dict[str, float | None], dict[str, tuple[float, float]]]:
+        """Return diversity and Wasserstein distances of the valid, and intervals of the latter."""
         if self.subsample and len(valid) > self.subsample:
             rng = np.random.default_rng(self.subsample_seed)
             chosen = rng.choice(len(valid), self.subsample, replace=False)
             valid = [valid[index] for index in chosen]
-        return {
+        found = {
             "comp_div": mean_pairwise(_compositions(valid)),
             "struct_div": mean_pairwise(_structures(valid)),
-            "wdist_density": wasserstein(
-                [row.density for row in valid], [row.density for row in truths]
-            ),
-            "wdist_n_elements": wasserstein(
-                [row.n_elements for row in valid], [row.n_elements for row in truths]
-            ),
+            "wdist_density": None,
+            "wdist_n_elements": None,
         }
+        intervals: dict[str, tuple[float, float]] = {}
+        for name, show in _COMPARED.items():
+            if not valid or not truths:
+                continue
+            sides = [np.array([show(row) for row in side]) for side in (valid, truths)]
+            value, spread = with_interval(
+                weighted_wasserstein(*sides), len(valid), len(truths), _RESAMPLES
+            )
+            found[f"wdist_{name}"] = value
+            if spread is not None:
+                intervals[f"wdist_{name}"] = spread
+        return found, intervals
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -199,6 +212,10 @@ class _Row:
 
 
 _GEOMETRY: Final = Validity()
+_COMPARED: Final[Mapping[str, Callable[[_Row], float]]] = {
+    "density": lambda row: row.density,
+    "n_elements": lambda row: float(row.n_elements),
+}
 
 
 def _structures(rows: Sequence[_Row]) -> Floats:

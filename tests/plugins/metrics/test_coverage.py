@@ -14,6 +14,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from matgen.elements import atomic_number
 from matgen.evaluation.cohort import Cohort
+from matgen.evaluation.intervals import wilson
 from matgen.records import Crystal, Measurement, Record, Sample
 from matgen_executors.local import LocalPool
 from matgen_metrics import fingerprint_store
@@ -133,6 +134,14 @@ def test_the_flags_of_each_sample_are_those_of_cdvaes_evaluation(kept: Path) -> 
     found = _measured(*crystals(), kept_fingerprints=str(kept)).per_sample
     columns = (found["comp_valid"], found["struct_valid"], found["valid"])
     assert [list(row) for row in zip(*columns, strict=True)] == golden()["sample_valid"]
+
+
+def test_figures_over_truth_and_distances_have_intervals(kept: Path) -> None:
+    found = _measured(*crystals(), kept_fingerprints=str(kept))
+    assert found.intervals["cov_recall"] == wilson(267, 300)
+    for figure in ("wdist_density", "wdist_n_elements"):
+        low, high = found.intervals[figure]
+        assert low < found.summary[figure] < high
 
 
 def test_the_subsample_is_the_same_each_time_and_changes_only_what_is_said(kept: Path) -> None:
