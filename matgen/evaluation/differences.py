@@ -27,7 +27,7 @@ _LOWER: Final = (
 
 def better(figure: str) -> Literal["higher", "lower"] | None:
     """Return which way a figure is better, None where nobody says."""
-    if figure.endswith("_error_mean"):
+    if figure.endswith(("_error_mean", "_error_median")):
         return "lower"
     if "_reached" in figure:
         return "higher"

@@ -44,7 +44,7 @@ def targets(report: Report) -> list[dict[str, object]]:
             else:
                 entry["shares"] = [
                     {
-                        "name": column.removeprefix(f"{label}_").replace("_", " at Å "),
+                        "name": _series(column.removeprefix(f"{label}_reached")),
                         "values": _shares(requested, flags),
                     }
                     for column, flags in measurement.per_sample.items()
@@ -52,6 +52,14 @@ def targets(report: Report) -> list[dict[str, object]]:
                 ]
             found.append(entry)
     return found
+
+
+def _series(suffix: str) -> str:
+    """Return what a column of reached targets is of: ``_relaxed_0.01`` is relaxed, at 0.01 Å."""
+    words = suffix.strip("_").split("_")
+    if words[-1].replace(".", "", 1).isdigit():
+        words[-1] = f"at {words[-1]} Å"
+    return ", ".join(word for word in words if word) or "reached"
 
 
 def _finite(values: Sequence[Cell]) -> list[Cell]:

@@ -4,7 +4,7 @@
 const ELEMENTS = Object.fromEntries(DATA.elements.map((element) => [element.number, element]));
 const BOND_FACTOR = 1.15; // Of the sum of two covalent radii.
 const EDGE = 1e-3; // Fractional: sites on a face, edge or corner are drawn on all of them.
-const view = { viewer: null, sample: null };
+const view = { viewer: null, sample: null, turned: false };
 
 // The layout is described at packed() in report_page_data.py.
 function unpack(text) {
@@ -122,9 +122,13 @@ window.showCrystal = (i) => {
   }
   drawCell(viewer, crystal.lattice, cells);
   viewer.zoomTo();
-  viewer.zoom(holder.clientWidth > 500 ? 1.1 : 0.85);
-  viewer.rotate(-70, "x");
-  viewer.rotate(35, "y");
+  viewer.zoom(1.05);
+  // The view stays as it was turned from one crystal to the next.
+  if (!view.turned) {
+    viewer.rotate(-70, "x");
+    viewer.rotate(35, "y");
+    view.turned = true;
+  }
   viewer.render();
   Object.assign(holder.dataset, { drawn: i, sites: sites.length });
 };

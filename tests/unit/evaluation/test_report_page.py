@@ -93,7 +93,7 @@ def make_report(label: str = "toy/still", *, n: int = N, asked: int = ASKED) -> 
         "density_requested": density + [None] * (asked - n),
         "density_achieved": values(4.0),
         "formula_requested": wanted + [None] * (asked - n),
-        "formula_reached": flags(0.5),
+        "formula_reached_relaxed_0.01": flags(0.5),
     }
     measured = Measurement(
         asked=asked,
@@ -162,6 +162,7 @@ def test_targets_of_many_values_are_gathered_and_those_without_value_left_out() 
     assert sum(group["n"] for group in groups) == 24
     assert all(group["low"] <= group["mean"] <= group["high"] for group in groups)
     (series,) = formula["shares"]  # type: ignore[misc]  # a list here
+    assert series["name"] == "relaxed, at 0.01 Å"
     assert {share["requested"]: share["n"] for share in series["values"]} == {"CsCl": 15, "LiI": 15}
 
 
