@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
+from matgen.errors import MissingDependency
 from matgen.roles.component import Component
 
 if TYPE_CHECKING:
@@ -160,8 +161,19 @@ class TorchSimRelaxer(Relaxer):
         return self.batched == "yes"
 
     def open(self, device: str) -> RelaxerSession:
-        """Return a session that relaxes in batches, or one crystal at a time."""
+        """Return a session that relaxes in batches, or one crystal at a time.
+
+        Raises:
+            MissingDependency: batches were asked for, and torch-sim is not installed.
+        """
         if self.takes_many(device):
+            from importlib.util import find_spec
+
+            if find_spec("torch_sim") is None:
+                raise MissingDependency(
+                    "batched = yes relaxes through torch-sim, which is not installed; "
+                    "pip install matgen[torch-sim]"
+                )
             from matgen.evaluation.torch_sim_relaxation import TorchSimSession
 
             return TorchSimSession(self, self.torch_sim_model(device))

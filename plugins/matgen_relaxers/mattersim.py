@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,9 +70,12 @@ class MatterSim(TorchSimRelaxer):
             MissingDependency, BadFile: as ``calculator``.
         """
         potential = self._loaded(device).potential
-        from torch_sim.models.mattersim import MatterSimModel
+        import torch_sim.models.mattersim as wrapper
+        from mattersim.forcefield.potential import batch_to_dict
 
-        return MatterSimModel(potential, device=device)
+        # torch-sim 0.3 leaves the device of the graphs to mattersim's default, the first GPU.
+        wrapper.batch_to_dict = partial(batch_to_dict, device=device)
+        return wrapper.MatterSimModel(potential, device=device)
 
     def _published(self) -> str | None:
         return _PUBLISHED.get((self.weights or _DEFAULT_NAME).lower())

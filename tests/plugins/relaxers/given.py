@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from matgen.records import Crystal, Relaxation
+from matgen.roles.relaxer import TorchSimRelaxer
 
 FCC_PRIMITIVE = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
 
@@ -28,6 +29,22 @@ def cube_length(relaxation: Relaxation) -> float:
     """Width of the cube, Å, of a relaxed primitive fcc cell."""
     assert relaxation.crystal is not None, relaxation.error
     return float((4 * relaxation.crystal.volume) ** (1 / 3))
+
+
+def assert_batches_agree(relaxer: TorchSimRelaxer) -> None:
+    """Relax two crystals one by one and in a batch: same energies, same cells, same steps."""
+    given = [rock_salt(5.7, 0.01), rock_salt(5.5, 0.02)]
+    alone, together = (
+        list(relaxer.model_copy(update={"batched": how}).open("cpu").relax(given))
+        for how in ("no", "yes")
+    )
+    for one, other in zip(alone, together, strict=True):
+        assert one.crystal is not None, one.error
+        assert other.crystal is not None, other.error
+        assert other.energy == pytest.approx(one.energy, abs=0.001)
+        assert other.initial_energy == pytest.approx(one.initial_energy, abs=0.001)
+        assert other.crystal.lattice == pytest.approx(one.crystal.lattice, abs=0.005)
+        assert other.n_steps == one.n_steps
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:

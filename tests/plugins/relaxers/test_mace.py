@@ -10,7 +10,7 @@ import pytest
 
 from matgen.errors import BadFile, MissingDependency
 from matgen_relaxers.mace import Mace
-from tests.plugins.relaxers.given import hide, rock_salt
+from tests.plugins.relaxers.given import assert_batches_agree, hide, rock_salt
 
 needs_mace = pytest.mark.skipif(
     importlib.util.find_spec("mace") is None, reason="mace-torch is not installed"
@@ -51,8 +51,8 @@ def test_missing_weights_say_which_file_goes_where(
 def tiny_model(path: Path) -> None:
     """Write a small MACE with random weights for sodium and chlorine."""
     import torch
+    from mace.modules import ScaleShiftMACE, interaction_classes  # isort: skip - before e3nn
     from e3nn import o3
-    from mace.modules import ScaleShiftMACE, interaction_classes
 
     torch.manual_seed(0)
     block = interaction_classes["RealAgnosticResidualInteractionBlock"]
@@ -90,3 +90,13 @@ def test_a_model_of_maces_format_relaxes(
     assert found.crystal is not None, found.error
     assert found.energy == pytest.approx(-3.0, abs=1.0)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+@needs_mace
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch_sim") is None, reason="torch-sim is not installed"
+)
+def test_batches_agree_with_one_by_one(tmp_path: Path) -> None:
+    tiny_model(tmp_path / "tiny.model")
+    assert_batches_agree(Mace(weights=str(tmp_path / "tiny.model"), max_steps=3))

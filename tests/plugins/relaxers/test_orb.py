@@ -10,7 +10,7 @@ import pytest
 
 from matgen.errors import BadFile, MissingDependency
 from matgen_relaxers.orb import Orb
-from tests.plugins.relaxers.given import hide, rock_salt
+from tests.plugins.relaxers.given import assert_batches_agree, hide, rock_salt
 
 needs_orb = pytest.mark.skipif(
     importlib.util.find_spec("orb_models") is None, reason="orb-models is not installed"
@@ -47,9 +47,8 @@ def test_missing_weights_say_which_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
         Orb(weights=str(tmp_path / "mine.ckpt")).open("cpu")
 
 
-@pytest.mark.slow
-@needs_orb
-def test_weights_of_orbs_format_relax(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def random_weights(path: Path) -> None:
+    """Write weights of the published architecture as they are before training."""
     import torch
     from orb_models.forcefield.atomic_system import SystemConfig
     from orb_models.forcefield.pretrained import orb_v3_conservative_architecture
@@ -58,7 +57,13 @@ def test_weights_of_orbs_format_relax(tmp_path: Path, capsys: pytest.CaptureFixt
     network = orb_v3_conservative_architecture(
         device="cpu", system_config=SystemConfig(radius=6.0, max_num_neighbors=120)
     )
-    torch.save(network.state_dict(), tmp_path / "random.ckpt")
+    torch.save(network.state_dict(), path)
+
+
+@pytest.mark.slow
+@needs_orb
+def test_weights_of_orbs_format_relax(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random_weights(tmp_path / "random.ckpt")
     session = Orb(weights=str(tmp_path / "random.ckpt"), max_steps=1).open("cpu")
     # Random weights: only the path from file to energies is meant.
     (found,) = session.relax([rock_salt(5.7, 0.01)])
@@ -66,3 +71,13 @@ def test_weights_of_orbs_format_relax(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found.energy is not None
     assert np.isfinite(found.energy)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+@needs_orb
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch_sim") is None, reason="torch-sim is not installed"
+)
+def test_batches_agree_with_one_by_one(tmp_path: Path) -> None:
+    random_weights(tmp_path / "random.ckpt")
+    assert_batches_agree(Orb(weights=str(tmp_path / "random.ckpt"), max_steps=2))

@@ -14,7 +14,13 @@ from matgen.errors import BadFile, MissingDependency
 from matgen_hulls.mp2020 import Mp2020
 from matgen_relaxers.chgnet import Chgnet
 from matgen_relaxers.mattersim import MatterSim
-from tests.plugins.relaxers.given import cube_length, hide, rock_salt, silicon
+from tests.plugins.relaxers.given import (
+    assert_batches_agree,
+    cube_length,
+    hide,
+    rock_salt,
+    silicon,
+)
 
 HAS_CHGNET = importlib.util.find_spec("chgnet") is not None
 HAS_MATTERSIM = importlib.util.find_spec("mattersim") is not None
@@ -116,19 +122,34 @@ def test_the_torchvision_trap_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
         MatterSim().open("cpu")
 
 
-@pytest.mark.weights
-@pytest.mark.slow
-@pytest.mark.skipif(not HAS_MATTERSIM, reason="mattersim is not installed")
-def test_a_checkpoint_of_mattersims_format_relaxes(tmp_path: Path) -> None:
+def _tiny_mattersim(path: Path) -> None:
+    """Write a small checkpoint with random weights."""
     import torch
     from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
     from mattersim.forcefield.potential import Potential
 
     torch.manual_seed(0)
     network = M3Gnet(num_blocks=1, units=8, device="cpu")
-    Potential(network, device="cpu").save(str(tmp_path / "tiny.pth"))
+    Potential(network, device="cpu").save(str(path))
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_MATTERSIM, reason="mattersim is not installed")
+def test_a_checkpoint_of_mattersims_format_relaxes(tmp_path: Path) -> None:
+    _tiny_mattersim(tmp_path / "tiny.pth")
     session = MatterSim(weights=str(tmp_path / "tiny.pth"), max_steps=2).open("cpu")
     # Random weights: only the path from file to energies is meant.
     (found,) = session.relax([rock_salt(5.7, 0.01)])
     assert found.crystal is not None, found.error
     assert np.isfinite(found.energy)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_MATTERSIM, reason="mattersim is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch_sim") is None, reason="torch-sim is not installed"
+)
+def test_mattersim_in_batches_agrees_with_one_by_one(tmp_path: Path) -> None:
+    _tiny_mattersim(tmp_path / "tiny.pth")
+    assert_batches_agree(MatterSim(weights=str(tmp_path / "tiny.pth"), max_steps=3))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matgen.errors import MissingDependency
 from matgen.records import Crystal, Relaxation
 from matgen_relaxers.sevennet import SevenNet
 from tests.plugins.relaxers.given import rock_salt, silicon
@@ -19,6 +20,13 @@ needs_torch_sim = pytest.mark.skipif(
 needs_sevenn = pytest.mark.skipif(
     importlib.util.find_spec("sevenn") is None, reason="sevenn is not installed"
 )
+
+
+def test_batches_without_torch_sim_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert not SevenNet().takes_many("cuda")
+    with pytest.raises(MissingDependency, match=r"pip install matgen\[torch-sim\]"):
+        SevenNet(batched="yes").open("cpu")
 
 
 def left_handed(crystal: Crystal) -> Crystal:
