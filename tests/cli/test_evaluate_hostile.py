@@ -139,3 +139,22 @@ def test_energies_in_another_order_are_refused_in_one_line(cli: Cli, tmp_path: P
     assert done.returncode == 2
     assert "another order" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_predictions_belong_to_the_true_crystals_in_the_order_of_the_file(
+    cli: Cli, tmp_path: Path
+) -> None:
+    # Rock salts of many formulas: a file of data would hold some out and so change their order.
+    names = [c + a for c in ("Li", "Na", "K", "Rb", "Ag") for a in ("F", "Cl", "Br", "I")]
+    salts = [bulk(name, "rocksalt", a=5.0) for name in names]
+    others = [bulk(name, "cesiumchloride", a=3.1) for name in names]
+    predicted = [crystal for pair in zip(others, salts, strict=True) for crystal in pair]
+    write(tmp_path / "true.extxyz", salts)
+    write(tmp_path / "predicted.extxyz", predicted)
+    report = evaluated(
+        cli, tmp_path / "predicted.extxyz", "--protocol", "csp",
+        "--truth", tmp_path / "true.extxyz", "--per-truth", 2,
+    )  # fmt: skip
+    assert report["settings"]["protocol"]["label"] == "csp/true+k=2"
+    assert figure(report, "csp", "match_rate") == 1.0
+    assert figure(report, "csp", "match_rate_at_1") == 0.0
