@@ -59,7 +59,7 @@ class LematValidity(Evaluator):
             notes={
                 "geometry": "as sampled",
                 "charge_tolerance": self.charge_tolerance,
-                "oxidation_table": "lemat-genbench (2025-05) and icsd24",
+                "oxidation_table": "lemat-genbench c132073 and icsd24",
                 "with_error": sum(row.error is not None for row in rows),
                 **_decisions(rows),
             },
