@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from matgen.roles.protocol import EvaluationProtocol as EvaluationProtocol
     from matgen.roles.relaxer import AseRelaxer as AseRelaxer
     from matgen.roles.relaxer import Relaxer as Relaxer
+    from matgen.roles.relaxer import TorchSimRelaxer as TorchSimRelaxer
     from matgen.roles.representation import Grammar as Grammar
     from matgen.roles.representation import Representation as Representation
     from matgen.roles.representation import Vocabulary as Vocabulary
@@ -75,6 +76,7 @@ _HOMES = {
     "EvaluationProtocol": "matgen.roles.protocol",
     "AseRelaxer": "matgen.roles.relaxer",
     "Relaxer": "matgen.roles.relaxer",
+    "TorchSimRelaxer": "matgen.roles.relaxer",
     "Grammar": "matgen.roles.representation",
     "Representation": "matgen.roles.representation",
     "Vocabulary": "matgen.roles.representation",

@@ -164,7 +164,7 @@ def energies(
         key = crystal_key(crystal)
         known = log.known.get(key) if log else None
         if known is None:
-            session = session or relaxer.open(device)
+            session = session or relaxer.session(device)
             (relaxation,) = session.relax([crystal])
             energy = relaxation.energy
             error = relaxation.error

@@ -88,11 +88,12 @@ class Report:
         Args:
             protocol: Name, label and published setup, None where the figures follow none.
         """
-        packages = [*_LIBRARIES, *([plan.relaxer.name] if plan.relaxer else [])]
+        packages = [*_LIBRARIES, *([plan.relaxer.package] if plan.relaxer and plan.relaxer.package else [])]
         settings = {
             "protocol": protocol,
             "evaluators": [_described(evaluator) for evaluator in plan.evaluators],
             "relaxer": _described(plan.relaxer),
+            "potential": plan.relaxer.fingerprint() if plan.relaxer else None,
             "energy_scale": plan.relaxer.energy_scale if plan.relaxer else None,
             "hull": _described(plan.hull),
             "reference": None
