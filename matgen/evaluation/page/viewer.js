@@ -3,6 +3,7 @@
 
 const ELEMENTS = Object.fromEntries(DATA.elements.map((element) => [element.number, element]));
 const BOND_FACTOR = 1.15; // Of the sum of two covalent radii.
+const MOST_JOINED = 4000; // Sites; every pair is looked at.
 const EDGE = 1e-3; // Fractional: sites on a face, edge or corner are drawn on all of them.
 const view = { viewer: null, sample: null, turned: false };
 
@@ -108,7 +109,7 @@ window.showCrystal = (i) => {
   message("");
   viewer.removeAllModels();
   viewer.removeAllShapes();
-  const bonds = byId("bonds").checked ? bondsOf(sites) : sites.map(() => []);
+  const bonds = byId("bonds").checked && sites.length <= MOST_JOINED ? bondsOf(sites) : sites.map(() => []);
   const model = viewer.addModel();
   model.addAtoms(sites.map((site, serial) => ({
     elem: ELEMENTS[site.number].symbol, x: site.at[0], y: site.at[1], z: site.at[2], serial,
