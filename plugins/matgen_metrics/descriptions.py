@@ -20,6 +20,7 @@ from matgen_metrics.divergence import Floats, histogram
 SYMPREC_ANG: Final = 0.01
 _ANGLE_TOLERANCE_DEG: Final = 5.0
 """What pymatgen's SpacegroupAnalyzer, and so every published count of groups, hands to spglib."""
+_SEED: Final = 0
 _LAST_GROUPS: Final = (2, 15, 74, 142, 167, 194, 230)
 """Last space group of each crystal system, triclinic to cubic."""
 
@@ -82,6 +83,15 @@ def compared_with(cohort: Cohort) -> tuple[Iterable[Crystal], str] | None:
     if cohort.reference is not None:
         return cohort.reference, f"reference ({cohort.reference.description})"
     return None
+
+
+def fewer(crystals: Iterable[Crystal], most: int) -> list[Crystal]:
+    """Return at most so many of the crystals, drawn at random; the same ones each time."""
+    known = list(crystals)
+    if len(known) <= most:
+        return known
+    chosen = np.random.default_rng(_SEED).choice(len(known), most, replace=False)
+    return [known[index] for index in np.sort(chosen)]
 
 
 def element_counts(descriptions: Iterable[Description]) -> Floats:

@@ -11,9 +11,9 @@ from pydantic import Field
 from matgen.elements import HEAVIEST
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.columns import padded
-from matgen.records import Crystal, Measurement
+from matgen.records import Measurement
 from matgen.roles.evaluator import Evaluator
-from matgen_metrics.descriptions import SYMPREC_ANG, Description, compared_with, described
+from matgen_metrics.descriptions import SYMPREC_ANG, Description, compared_with, described, fewer
 from matgen_metrics.divergence import Floats
 from matgen_metrics.resampling import (
     Weighted,
@@ -23,8 +23,6 @@ from matgen_metrics.resampling import (
 )
 from matgen_metrics.subset import counted, evaluator_of
 
-_SEED: Final = 0
-"""The same crystals give the same subsample."""
 _QUANTITIES: Final[dict[str, tuple[str, Callable[[Description], float]]]] = {
     "density": ("g/cm³", lambda d: d.density),
     "n_elements": ("elements", lambda d: len(d.counts)),
@@ -65,7 +63,7 @@ class Distributions(Evaluator):
             return Measurement(asked=cohort.asked, skipped="needs truth (or a reference)")
         rows = described(crystals, cohort.pool)
         ours = [row for row in rows if row is not None]
-        known = described(self._fewer(list(others[0])), cohort.pool)
+        known = described(fewer(others[0], self.most_compared), cohort.pool)
         theirs = [row for row in known if row is not None]
         summary: dict[str, float | None] = {}
         intervals: dict[str, tuple[float, float]] = {}
@@ -100,13 +98,6 @@ class Distributions(Evaluator):
                 "symprec_ang": SYMPREC_ANG,
             },
         )
-
-    def _fewer(self, crystals: list[Crystal]) -> list[Crystal]:
-        if len(crystals) <= self.most_compared:
-            return crystals
-        rng = np.random.default_rng(_SEED)
-        chosen = np.sort(rng.choice(len(crystals), self.most_compared, replace=False))
-        return [crystals[index] for index in chosen]
 
 
 def _distances(
