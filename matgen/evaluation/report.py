@@ -88,7 +88,10 @@ class Report:
         Args:
             protocol: Name, label and published setup, None where the figures follow none.
         """
-        packages = [*_LIBRARIES, *([plan.relaxer.package] if plan.relaxer and plan.relaxer.package else [])]
+        packages = [
+            *_LIBRARIES,
+            *([plan.relaxer.package] if plan.relaxer and plan.relaxer.package else []),
+        ]
         settings = {
             "protocol": protocol,
             "evaluators": [_described(evaluator) for evaluator in plan.evaluators],
