@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from matgen.atomic import write_json, write_text
-from matgen.evaluation.comparison import Comparison, Row, Value, label_of
+from matgen.evaluation.comparison import Comparison, Row, Value
+from matgen.evaluation.evaluated_runs import label_of
 from matgen.evaluation.report import number
 from matgen.evaluation.report_files import markdown_table
 from matgen.evaluation.self_contained import self_contained
@@ -73,7 +74,10 @@ def page_of(comparison: Comparison) -> str:
         ],
     }
     return self_contained(
-        "Evaluations compared", data, body="comparison.html", scripts=("common.js", "comparison.js")
+        "Evaluations compared",
+        data,
+        body="comparison.html",
+        scripts=("drawing.js", "comparison.js"),
     )
 
 

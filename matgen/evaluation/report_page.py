@@ -26,6 +26,6 @@ def page_of(report: Report) -> str:
         report.title,
         page_data(report),
         body="report.html",
-        scripts=("common.js", "figures.js", "charts.js", "samples.js", "viewer.js"),
+        scripts=("drawing.js", "figures.js", "charts.js", "samples.js", "viewer.js"),
         libraries=("vendor/3Dmol-min.js",),
     )
