@@ -7,7 +7,7 @@ from typing import Any
 
 from matgen.errors import BadOptions
 from matgen.evaluation.energy_corrections import RAW_SCALE, Scheme
-from matgen.evaluation.energy_log import potential_of
+from matgen.evaluation.energy_log import energy_settings, potential_of
 from matgen.io.hull_file import HullFile, note_of, read_hull_file
 from matgen.roles.hull import HullReference
 from matgen.roles.relaxer import Relaxer
@@ -91,11 +91,23 @@ class FileOfTotals(HullReference):
                 told[f"hull_{key}"] = str(note[key])
         potential = note.get("potential")
         if isinstance(potential, dict):
-            told["hull_potential"] = f"{potential['relaxer']} ({potential['package']})"
-            own = potential_of(relaxer)
-            if any(potential[part] != own[part] for part in ("relaxer", "package")):
+            release = potential.get("package") or "release not known"
+            told["hull_potential"] = f"{potential['relaxer']} ({release})"
+            if _differs(potential, relaxer):
                 told["hull_warning"] = (
                     "the entries are energies of another potential than the samples': their "
                     "errors do not cancel"
                 )
         return told
+
+
+def _differs(potential: dict[str, Any], relaxer: Relaxer) -> bool:  # JSON of potential_of
+    """Whether energies of a file are of another potential than a relaxer, as far as is known."""
+    releases = {potential.get("package"), potential_of(relaxer)["package"]} - {"", None}
+    settings = potential.get("settings", {})
+    own = energy_settings(relaxer)
+    return (
+        potential["relaxer"] != relaxer.name
+        or len(releases) > 1  # one is empty where the potential runs in another interpreter
+        or any(settings.get(name) != value for name, value in own.items())
+    )

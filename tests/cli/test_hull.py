@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import pickle
+from math import nan
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.cli.conftest import Cli
@@ -89,6 +93,42 @@ def test_a_file_on_another_scale_is_refused(cli: Cli, table: Path, tmp_path: Pat
     assert done.returncode == 2
     assert "'r2scan'" in done.stderr
     assert "'toy'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("title", "scale", "remark"),
+    [("MP2020correction", "mp2020", ""), ("TRI2024correction", "tri2024", "issue 251")],
+)
+def test_a_reference_of_mattergen_becomes_one_of_ours(
+    cli: Cli, tmp_path: Path, title: str, scale: str, remark: str
+) -> None:
+    lmdb = pytest.importorskip("lmdb")
+    values: dict[str, object] = {"name": title, "chemical_systems": ["Na", "Cl", "Cl-Na"]}
+    for system, formula, energy in (("Na", "Na", -1.3), ("Cl", "Cl", nan), ("Cl-Na", "NaCl", -7.0)):
+        values[f"{system}.reduced_formulas"] = [formula]
+        values[f"{system}.{formula}.length"] = 1
+        values[f"{system}.{formula}.0"] = {
+            "energy": energy,
+            "correction": -0.4,
+            "composition": dict.fromkeys(system.split("-"), 1.0),
+        }
+    plain = tmp_path / "reference"
+    environment = lmdb.open(str(plain), subdir=False, map_size=1 << 24, lock=False)
+    with environment.begin(write=True) as transaction:
+        for key, value in values.items():
+            transaction.put(key.encode(), pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    environment.close()
+    packed, out = tmp_path / "reference.gz", tmp_path / "mattergen.parquet"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    done = cli("hull", "build", packed, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["energy_scale"] == scale
+    # Chlorine has no energy there, so no compound of it has a distance.
+    assert told["counts"]["without_energy"] == told["counts"]["without_element"] == 1
+    assert remark in told.get("remarks", "")
+    read = pq.read_table(out).to_pylist()
+    assert read == [{"composition": "Na1", "energy_per_atom": pytest.approx(-1.7)}]
 
 
 @pytest.mark.parametrize(

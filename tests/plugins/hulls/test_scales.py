@@ -10,6 +10,7 @@ import pytest
 
 from matgen.errors import BadFile, BadOptions, OutsideHull
 from matgen.evaluation.energy_corrections import corrected
+from matgen.evaluation.energy_log import energy_settings, potential_of
 from matgen.evaluation.pipeline import EvaluationPlan
 from matgen.io.hull_file import HullFile, write_hull_file
 from matgen.records import Crystal
@@ -91,8 +92,6 @@ def test_own_references_take_the_place_of_the_shipped_ones(tmp_path: Path) -> No
         "references_ev_per_atom": {"Mg": -1.5, "O": -4.9},
         "held_out": {"n": 1, "bias_ev_per_atom": 0.0, "mae_ev_per_atom": 0.02},
     }  # fmt: skip
-    from matgen.evaluation.energy_log import energy_settings
-
     fit["settings"] = energy_settings(MatterSim())
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"format": 2, "fits": [fit]}))
@@ -141,6 +140,14 @@ def test_energies_of_another_potential_are_warned_of(tmp_path: Path) -> None:
     path = _file(tmp_path / "a.parquet", energy_scale="mp2020", potential=potential)
     notes = FileOfTotals(path=path).open(Chgnet()).notes()
     assert "another potential" in str(notes["hull_warning"])
+
+
+def test_energies_of_the_same_potential_are_not_warned_of(tmp_path: Path) -> None:
+    potential = potential_of(Chgnet(max_steps=7))
+    path = _file(tmp_path / "a.parquet", energy_scale="mp2020", potential=potential)
+    notes = FileOfTotals(path=path).open(Chgnet()).notes()
+    assert str(notes["hull_potential"]).startswith("chgnet (chgnet 0.")
+    assert "hull_warning" not in notes
 
 
 def test_only_the_sample_with_an_element_without_entry_is_outside(tmp_path: Path) -> None:
