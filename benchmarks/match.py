@@ -181,7 +181,7 @@ def main() -> None:
     assert isinstance(dataset, DatasetSource)
     rows = [record.crystal for record in dataset.records("train")]
     order = rng.permutation(len(rows)).tolist()
-    n_truths, n_samples, n_known = (4, 250, 2000) if options.quick else (40, 1000, 5000)
+    n_truths, n_samples, n_known = (3, 200, 1000) if options.quick else (12, 600, 5000)
     truths = [rows[index] for index in order[:n_truths]]
     # Enough samples share a formula with the reference, as in the evaluation of a model.
     known = [rows[index] for index in order[:n_known]]
