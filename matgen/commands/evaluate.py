@@ -58,7 +58,7 @@ def evaluate(
         ),
     ] = None,
     hull: Annotated[
-        str | None, typer.Option(help="Hull reference, a file of one, or none; shipped if left out.")
+        str | None, typer.Option(help="Hull reference, a file of one, or none; else the shipped.")
     ] = None,
     reference: Annotated[
         str | None,
