@@ -49,8 +49,9 @@ def bootstrap(values: Sequence[float], statistic: str) -> tuple[float, float] | 
 def interval(measurement: Measurement, figure: str) -> tuple[float, float] | None:
     """Return the 95 % interval of one summary figure, None where none can be given.
 
-    An evaluator's own interval comes first. A figure named like a column of flags is a rate over the samples asked for; one named
-    ``<column>_mean`` or ``<column>_median`` is resampled from its column.
+    An evaluator's own interval comes first. A figure named like a column of flags is a rate over
+    the samples asked for; one named ``<column>_mean`` or ``<column>_median`` is resampled from its
+    column.
     """
     if figure in measurement.intervals:
         return measurement.intervals[figure]
