@@ -845,6 +845,43 @@ def test_check_hull_notices(distance: Any, law: str) -> None:
     broken(law, testing.check_hull, measures(distance), relaxer=Spheres())
 
 
+class OnAnotherScale(ClosePacking):
+    energy_scale = "other"
+
+
+class LacksAll(ClosePacking):
+    def lacks(self, relaxer: Relaxer) -> str:
+        return f"nothing is fitted for {relaxer.name}"
+
+
+class BelowItself(ClosePacking):
+    def open(self, relaxer: Relaxer) -> Hull:
+        class Changed(Hull):
+            def distance(self, crystal: Crystal, energy: float) -> float:
+                return energy / crystal.n_sites
+
+            def own_distances(
+                self, crystals: Sequence[Crystal], energies: Sequence[float]
+            ) -> list[float | None]:
+                return [self.distance(*pair) for pair in zip(crystals, energies, strict=True)]
+
+        return Changed()
+
+
+@pytest.mark.parametrize(
+    ("mutant", "law"),
+    [
+        (OnAnotherScale, "takes the scale"),
+        (LacksAll, "lacks nothing"),
+        (BelowItself, "below the hull that it joins"),
+    ],
+)
+def test_check_hull_notices_references_that_do_not_fit(
+    mutant: type[ClosePacking], law: str
+) -> None:
+    broken(law, testing.check_hull, mutant(), relaxer=Spheres())
+
+
 class BySurvivors(Packing):
     def measure(self, cohort: Any) -> Measurement:
         found = [crystal for crystal in cohort.crystals if crystal is not None]
