@@ -110,6 +110,7 @@ def resolve_evaluation(catalog: Catalog, request: EvaluationRequest) -> Evaluati
         conditions=_default_conditions(catalog, taken),
         device=request.device,
         relaxation_cache=None if catalog.cache is None else catalog.cache / "relaxations",
+        reference_cache=None if catalog.cache is None else catalog.cache / "references",
     )
     taken.refuse_rest(
         "protocol, relaxer, hull, reference, truth, condition.NAME or the name of an evaluator"

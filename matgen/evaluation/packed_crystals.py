@@ -9,6 +9,7 @@ Letters: n crystals, S sites of all of them, b buckets.
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -125,7 +126,12 @@ class PackedCrystals:
         return cell if check == _check(cell) else None
 
     def keep_reduced(self, place: int, cell: ReducedCell) -> None:
-        """Write a reduced cell down; two workers that do it at once write the same."""
+        """Write a reduced cell down, unless the folder is for reading only.
+
+        Two workers that do it at once write the same.
+        """
+        if not self.arrays["reduced_check"].flags.writeable:
+            return
         begin = int(self.arrays["starts"][place])
         end = begin + len(cell)
         self.arrays["reduced_lattice"][place] = cell.lattice
@@ -155,7 +161,8 @@ class PackedCrystals:
         try:
             for name, dtype in {**_FIXED, **_REDUCED}.items():
                 path = folder / f"{name}.npy"
-                array = np.load(path, mmap_mode="r+" if name in _REDUCED else "r")
+                kept = name in _REDUCED and os.access(path, os.W_OK)
+                array = np.load(path, mmap_mode="r+" if kept else "r")
                 if array.dtype != dtype:
                     raise BadFile(f"{path} holds {array.dtype}; expected {np.dtype(dtype)}")
                 arrays[name] = array

@@ -62,6 +62,8 @@ class EvaluationPlan:
         threads: Torch threads of a potential that runs in this process, 0 for torch's choice;
             in worker processes it is always one.
         relaxation_cache: Folder of relaxations that runs share, or None.
+        reference_cache: Folder in which references made of datasets are kept and shared between
+            processes, or None.
     """
 
     evaluators: tuple[Evaluator, ...]
@@ -78,6 +80,7 @@ class EvaluationPlan:
     device: str = "cpu"
     threads: int = 0
     relaxation_cache: Path | None = None
+    reference_cache: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only give wrong numbers.
@@ -126,7 +129,7 @@ def evaluate(
     if asked < len(samples):
         raise BadOptions(f"{len(samples)} samples for {asked} asked for; asked cannot be fewer")
     hull = _opened_hull(plan)
-    reference = _built(plan.reference, observer)
+    reference = _built(plan, observer)
     truth = plan.truth.records() if plan.truth else None
     per_truth = plan.truth.samples_each(truth, asked) if plan.truth and truth else 1
     with plan.executor.open() as pool:
@@ -192,11 +195,12 @@ def _opened_hull(plan: EvaluationPlan) -> Hull | None:
     return plan.hull.open(plan.relaxer)
 
 
-def _built(source: DatasetSource | Reference | None, observer: Observer) -> Reference | None:
+def _built(plan: EvaluationPlan, observer: Observer) -> Reference | None:
+    source = plan.reference
     if not isinstance(source, DatasetSource):
         return source
     observer("reference", 0, 1)
-    reference = Reference.from_dataset(source)
+    reference = Reference.from_dataset(source, cache=plan.reference_cache)
     observer("reference", 1, 1)
     return reference
 

@@ -167,7 +167,7 @@ class Reference:
         except (BadFile, KeyError, ValueError) as error:
             # A cache: what cannot be read is made again.
             log.warning("building a reference again: %s", error)
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             raise FileNotFoundError(folder) from None
 
     def saved(self, folder: Path) -> Reference:
