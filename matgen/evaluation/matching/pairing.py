@@ -329,7 +329,8 @@ class _Limits:
             np.inf,
         )
         # In larger cells only one image of a site can be within reach: the one that rounding gives.
-        self._narrow = (self.reach_M3 < 0.5).all(axis=1)
+        narrow = np.less(self.reach_M3, 0.5)
+        self._narrow: NDArray[np.bool_] = np.logical_and.reduce(narrow, axis=1)
         self._diameter_2 = (diameter * (1 + _SLACK) + _ABSOLUTE_SLACK) ** 2
         a, b, c = lengths.T
         off = 2 * np.stack([b * c, a * c, a * b], axis=1) * cosines
