@@ -27,13 +27,21 @@ class RelaxationSummary(Evaluator):
             crystal = relaxation.crystal
             known = start is not None and end is not None and crystal is not None
             gains.append((start - end) / crystal.n_sites if known else None)  # type: ignore[operator,union-attr] # all present when known
+        # Nobody says what relaxations that were made elsewhere took.
+        ran = [r.crystal is not None and r.seconds > 0 for r in done]
         columns: dict[str, list[Cell]] = {
             "relaxed": padded((r.crystal is not None for r in done), cohort.asked),
             "converged": padded((r.converged for r in done), cohort.asked),
-            "steps": padded((r.n_steps if r.crystal else None for r in done), cohort.asked),
+            "steps": padded(
+                (r.n_steps if known else None for r, known in zip(done, ran, strict=True)),
+                cohort.asked,
+            ),
             "energy": padded((r.energy for r in done), cohort.asked),
             "energy_gain": padded(gains, cohort.asked),
-            "seconds": padded((r.seconds if r.crystal else None for r in done), cohort.asked),
+            "seconds": padded(
+                (r.seconds if known else None for r, known in zip(done, ran, strict=True)),
+                cohort.asked,
+            ),
             "relaxation_error": padded((r.error or None for r in done), cohort.asked),
         }
         return Measurement(

@@ -12,9 +12,9 @@ class MatterGen(EvaluationProtocol):
     """MatterGen's evaluator: relaxed geometries, its matchers, stable up to 0.1 eV/atom.
 
     Every rate divides by the samples submitted. Its published figures rest on 845,997 entries of
-    the Materials Project and Alexandria; the TRI2024 variant of that reference counts corrections
-    of anions twice (issue 251 of its repository), so figures under it are labelled and best not
-    used.
+    the Materials Project and Alexandria. Raw energies are corrected by the scheme of the hull;
+    MatterGen's TRI2024 reference counts corrections of anions twice (issue 251 of its repository),
+    which the report says where that file is the hull.
     """
 
     name = "mattergen"
@@ -31,8 +31,6 @@ class MatterGen(EvaluationProtocol):
 
     matcher: Literal["disordered", "ordered"] = "disordered"
     """Its default takes elements of similar radius and electronegativity for one."""
-    corrections: Literal["mp2020", "tri2024"] = "mp2020"
-    """Scheme that raw energies of the potential are corrected by."""
 
     def measures(self) -> Sequence[Chosen]:
         """Return what its JSON holds, in its order."""
