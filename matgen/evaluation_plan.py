@@ -45,6 +45,7 @@ class EvaluationRequest:
         settings: ``relaxer.SETTING=VALUE`` texts, likewise hull, reference, truth, protocol,
             condition.NAME and each evaluator.
         workers: Processes; 1 stays in this process, 0 takes every core.
+        cache: Whether relaxations of earlier runs are taken, and those of this one kept.
         device: Torch device of the potential.
     """
 
@@ -58,6 +59,7 @@ class EvaluationRequest:
     evaluators: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     workers: int = 0
+    cache: bool = True
     device: str = "cpu"
 
 
@@ -109,7 +111,7 @@ def resolve_evaluation(catalog: Catalog, request: EvaluationRequest) -> Evaluati
         truth=_truth(catalog, protocol, request, taken),
         conditions=_default_conditions(catalog, taken),
         device=request.device,
-        relaxation_cache=None if catalog.cache is None else catalog.cache / "relaxations",
+        relaxation_cache=catalog.cache / "relaxations" if request.cache and catalog.cache else None,
         reference_cache=None if catalog.cache is None else catalog.cache / "references",
     )
     taken.refuse_rest(

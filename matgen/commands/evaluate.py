@@ -83,6 +83,9 @@ def evaluate(
         typer.Option(help="Page to look at: figures, distributions, every sample in 3D; one file."),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes every core.")] = 0,
+    cache: Annotated[
+        bool, typer.Option(help="Take relaxations from earlier runs, and keep those of this one.")
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda …")] = "auto",
     set_: Annotated[
         list[str] | None,
@@ -125,6 +128,7 @@ def evaluate(
             evaluators=tuple(evaluator or ()),
             settings=tuple(set_ or ()),
             workers=workers,
+            cache=cache,
             device=pick_device(device),
         ),
         catalog_of(ctx),
