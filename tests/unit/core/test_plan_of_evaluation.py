@@ -1,5 +1,8 @@
 """What ``matgen evaluate`` compares with when nobody says otherwise."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from matgen.catalog import Catalog
 from matgen.evaluation.pipeline import EvaluationPlan
 from matgen.evaluation_plan import EvaluationRequest, resolve_evaluation
@@ -29,3 +32,11 @@ def test_a_condition_can_be_given_the_settings_that_the_model_had() -> None:
 def test_the_default_hull_is_left_out_for_a_potential_on_another_energy_scale() -> None:
     assert planned(relaxer="chgnet").hull is not None
     assert planned(relaxer="mattersim").hull is None
+
+
+def test_relaxations_are_shared_between_runs_unless_somebody_says_no(tmp_path: Path) -> None:
+    catalog = Catalog.load(cache=tmp_path)
+    request = EvaluationRequest(reference="none", evaluators=("validity",), workers=1)
+    assert resolve_evaluation(catalog, request).relaxation_cache == tmp_path / "relaxations"
+    alone = replace(request, cache=False)
+    assert resolve_evaluation(catalog, alone).relaxation_cache is None
