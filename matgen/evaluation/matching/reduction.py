@@ -28,6 +28,10 @@ REDUCTION_REVISION: Final = 1
 """Of this file; cells stored by another revision are made again."""
 _TOLERANCE_ANG: Final = 0.25
 """By which sites of one primitive cell may differ; pymatgen's default."""
+_MOST_UNITS: Final = 48
+"""Formula units up to which all supercell matrices are tried at once: 12,000 of them."""
+_MOST_SITES: Final = 200
+"""Sites up to which asking takes less than pymatgen's own search, which then decides."""
 _SLACK: Final = 1e-9
 """Relative and absolute: what is ruled out here is ruled out by more than rounding."""
 
@@ -168,7 +172,7 @@ def _may_be_smaller(lattice: Lattice, frac: NDArray[np.float64], labels: Sequenc
     if n_formula_units == 1:
         return False
     lengths = np.array(lattice.abc)
-    if lengths.min() <= 1.0:
+    if lengths.min() <= 1.0 or n_formula_units > _MOST_UNITS or len(labels) > _MOST_SITES:
         return True
     tolerance = _TOLERANCE_ANG / lengths
     smallest = min(groups, key=len)

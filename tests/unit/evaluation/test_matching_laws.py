@@ -253,3 +253,13 @@ def test_the_first_or_the_last_of_a_group_is_kept() -> None:
     assert last.mask == [False, False, False, True, True]
     assert last.partners == [2, 3, 4, None, None]
     assert all(map(comparable, copies))
+
+
+def test_a_cell_of_a_thousand_sites_is_reduced_in_seconds_and_little_memory() -> None:
+    # Its supercell matrices number millions: pymatgen's own search has to decide.
+    steps = np.stack(np.meshgrid(*[np.arange(10)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    primitive = 1.8 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    large = Crystal(10 * primitive, steps / 10, np.full(1000, 29))
+    small = Crystal(primitive, np.zeros((1, 3)), np.array([29]))
+    assert len(Candidate(large).reduced) == 1
+    assert OrderedMatcher().fit(Candidate(large), Candidate(small))
