@@ -187,7 +187,7 @@ def main() -> None:
     known = [rows[index] for index in order[:n_known]]
     fresh = [rows[index] for index in order[n_known : n_known + n_samples // 2]]
     samples = fresh + [noised(crystal, rng) for crystal in known[: n_samples // 2]]
-    n_carbon = min(options.carbon_rows, 40) if options.quick else options.carbon_rows
+    n_carbon = min(options.carbon_rows, 64) if options.quick else options.carbon_rows
     done = {
         "carbon": Comparison(carbon_crystals(options.carbon, n_carbon), []),
         "csp": Comparison([noised(c, rng) for c in truths for _ in range(PER_TRUTH)], truths),
