@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from matgen.evaluation.cohort import Cohort
-from matgen.evaluation.columns import mean, median, padded, share
+from matgen.evaluation.columns import mean, median, numbers, padded, share
+from matgen.evaluation.intervals import bootstrap
 from matgen.evaluation.matching import DEFAULT, RMSD, Displacement, match_and_rmsd
 from matgen.records import Crystal, Measurement
 from matgen.roles.evaluator import Evaluator, Need
@@ -31,6 +32,7 @@ class MatchRate(Evaluator):
         matches = padded((None if r is None else r.matches for r in rows), cohort.asked)
         rmsd = padded((None if r is None else r.rmsd_ang for r in rows), cohort.asked)
         mapped = [r.rmsd_ang if r is not None and r.mapped else None for r in rows]
+        spread = bootstrap(numbers(mapped), "mean")
         return Measurement(
             asked=cohort.asked,
             per_sample={"matches_relaxed": matches, "rmsd": rmsd},
@@ -47,6 +49,7 @@ class MatchRate(Evaluator):
                 "rmsd_median": "Å",
                 "rmsd_mapped_mean": "Å",
             },
+            intervals={} if spread is None else {"rmsd_mapped_mean": spread},
             notes={
                 "matcher": str(DEFAULT),
                 "rmsd_matcher": str(RMSD),

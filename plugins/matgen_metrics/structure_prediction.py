@@ -13,6 +13,7 @@ from matgen.errors import BadOptions
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.columns import padded
 from matgen.evaluation.geometry import Geometry, compared
+from matgen.evaluation.intervals import bootstrap, wilson
 from matgen.evaluation.matching import (
     PAIR_SECONDS,
     OrderedMatcher,
@@ -94,17 +95,16 @@ class StructurePrediction(Evaluator):
             {at: rms for at, rms in near.items() if plausible[at]} if _plausible(crystal) else {}
             for near, crystal in zip(found.rms, truths, strict=True)
         ]
-        summary = {
-            **_rates(own, "match_rate", "rmse"),
-            **_rates(both_valid, "match_rate_valid", "rmse_valid"),
-        }
+        figures = _Figures()
+        figures.add_rates(own, "match_rate", "rmse")
+        figures.add_rates(both_valid, "match_rate_valid", "rmse_valid")
         if k > 1:
             first = [_own(near, truth, k, taken=1) for truth, near in enumerate(found.rms)]
-            summary |= _rates(first, "match_rate_at_1", "rmse_at_1")
-        summary |= _rates(near_any, "metre", "metre_rmse")
-        summary["crmse"] = fmean(
-            min(near.values(), default=matcher.tolerances.site) for near in near_any
-        )
+            figures.add_rates(first, "match_rate_at_1", "rmse_at_1")
+        figures.add_rates(near_any, "metre", "metre_rmse")
+        site = matcher.tolerances.site
+        figures.add_mean("crmse", [min(near.values(), default=site) for near in near_any])
+        summary = figures.summary
         columns = self._columns(own, len(crystals), len(truths) * k)
         return Measurement(
             asked=cohort.asked,
@@ -115,6 +115,7 @@ class StructurePrediction(Evaluator):
                 "matches_truth": "",
                 "rms": _LENGTH,
             },
+            intervals=figures.intervals,
             notes={
                 "geometry": geometry,
                 "matcher": described(self.matcher),
@@ -152,10 +153,26 @@ def _own(
     return {at: rms for at, rms in near.items() if begin <= at < end}
 
 
-def _rates(near: Sequence[Mapping[int, float]], rate: str, rms: str) -> dict[str, float | None]:
-    """Return the share of true crystals that are matched, and the mean of their best distances."""
-    best = [min(distances.values()) for distances in near if distances]
-    return {rate: len(best) / len(near), rms: fmean(best) if best else None}
+class _Figures:
+    """Figures over the true crystals, with their intervals: true crystals are what is drawn."""
+
+    def __init__(self) -> None:
+        self.summary: dict[str, float | None] = {}
+        self.intervals: dict[str, tuple[float, float]] = {}
+
+    def add_rates(self, near: Sequence[Mapping[int, float]], rate: str, rms: str) -> None:
+        """Add the share of true crystals that are matched, and the mean of their best distances."""
+        best = [min(distances.values()) for distances in near if distances]
+        self.summary[rate] = len(best) / len(near)
+        self.intervals[rate] = wilson(len(best), len(near))
+        self.add_mean(rms, best)
+
+    def add_mean(self, figure: str, distances: Sequence[float]) -> None:
+        """Add a mean of distances, None where there are none."""
+        self.summary[figure] = fmean(distances) if distances else None
+        spread = bootstrap(distances, "mean")
+        if spread is not None:
+            self.intervals[figure] = spread
 
 
 def _plausible(crystal: Crystal) -> bool:

@@ -158,3 +158,7 @@ def test_predictions_belong_to_the_true_crystals_in_the_order_of_the_file(
     assert report["settings"]["protocol"]["label"] == "csp/true+k=2"
     assert figure(report, "csp", "match_rate") == 1.0
     assert figure(report, "csp", "match_rate_at_1") == 0.0
+    found = report["measurements"]["csp"]["summary"]
+    low, high = found["match_rate_at_1"]["interval_95"]  # Wilson: of 20 true crystals, not 40
+    assert (low, round(high, 4)) == (0.0, 0.1611)
+    assert found["crmse"]["interval_95"] is not None
