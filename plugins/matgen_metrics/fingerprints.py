@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 
 from matgen.evaluation.matching import comparable
+from matgen.evaluation.time_limit import OutOfTime, time_limit
 from matgen.records import Crystal
 from matgen_metrics.divergence import Floats
-from matgen_metrics.time_limit import TookTooLong, time_limit
 
 if TYPE_CHECKING:
     from pymatgen.analysis.local_env import CrystalNN, LocalStructOrderParams
@@ -67,7 +67,7 @@ def structure_fingerprint(crystal: Crystal, *, seconds: float) -> Floats | Failu
             sites = np.array([_of_site(structure, index) for index in range(len(structure))])
             mean: Floats = sites.mean(axis=0)
             return mean
-    except TookTooLong:
+    except OutOfTime:
         return "too long"
     except Exception:  # noqa: BLE001 - one sample: any failure is one without a fingerprint
         return "failed"

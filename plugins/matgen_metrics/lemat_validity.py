@@ -13,11 +13,11 @@ from matgen.errors import BadCrystal
 from matgen.evaluation.cohort import Cohort
 from matgen.evaluation.columns import Cell, both, padded, share
 from matgen.evaluation.matching import comparable
+from matgen.evaluation.time_limit import OutOfTime, time_limit
 from matgen.records import Crystal, Measurement
 from matgen.roles.evaluator import Evaluator
 from matgen_metrics.lemat_charge import Charge, charge_deviation
 from matgen_metrics.lemat_geometry import distances_valid, plausible
-from matgen_metrics.time_limit import TookTooLong, time_limit
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -105,7 +105,7 @@ def _charge(structure: Structure, seconds: float) -> tuple[Charge | None, str | 
     try:
         with time_limit(seconds):
             return charge_deviation(structure), None
-    except TookTooLong as late:
+    except OutOfTime as late:
         return None, f"charge: {late}"
     except Exception as error:  # noqa: BLE001 - one sample: the benchmark counts it as not neutral
         return None, f"charge: {type(error).__name__}: {error}"

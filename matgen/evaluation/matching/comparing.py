@@ -10,7 +10,7 @@ from matgen.errors import BadCrystal
 from matgen.evaluation.matching.candidate import Candidate
 from matgen.evaluation.matching.matchers import Matcher, OrderedMatcher
 from matgen.evaluation.matching.pairing import Pairing
-from matgen.evaluation.matching.time_limit import OutOfTime, time_limit
+from matgen.evaluation.time_limit import OutOfTime, time_limit
 
 R = TypeVar("R")
 

@@ -31,7 +31,7 @@ from matgen.evaluation.matching import (
 )
 from matgen.evaluation.matching.merging import merged_kinds, take_each_others_place
 from matgen.evaluation.matching.reduction import reduced
-from matgen.evaluation.matching.time_limit import OutOfTime, time_limit
+from matgen.evaluation.time_limit import OutOfTime, time_limit
 from matgen.records import Crystal
 from matgen.testing import crystals as hostile
 from matgen_executors.local import LocalPool

@@ -1,4 +1,4 @@
-"""An end to comparisons that do not end."""
+"""An end to what one crystal or pair may cost: some keep published algorithms for hours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class OutOfTime(BaseException):
-    """The time for one pair is over.
+    """The time is used up.
 
     No ``Exception``: the code that is interrupted may catch those and go on.
     """
@@ -21,8 +21,8 @@ class OutOfTime(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise ``OutOfTime`` in the block once it has used this much processor time.
 
-    Processor time and not the clock's: which pairs are given up must not depend on what else the
-    machine does. It is looked at between two Python instructions, so a single long call into
+    Processor time and not the clock's: what is given up must not depend on what else the machine
+    does. It is looked at between two Python instructions, so a single long call into
     compiled code is finished first. Signals are needed: with 0 seconds, on Windows, and outside of
     a process's main thread, nothing is limited.
 
@@ -32,7 +32,11 @@ def time_limit(seconds: float) -> Iterator[None]:
     if seconds <= 0 or not limits_time():
         yield
         return
-    handler = signal.signal(signal.SIGPROF, _raise)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise OutOfTime(f"more than {seconds:g} s of processor time")
+
+    handler = signal.signal(signal.SIGPROF, end)
     waiting, interval = signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
@@ -47,8 +51,3 @@ def time_limit(seconds: float) -> Iterator[None]:
 def limits_time() -> bool:
     """Return whether a limit can be kept here."""
     return sys.platform != "win32" and threading.current_thread() is threading.main_thread()
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise OutOfTime
