@@ -12,6 +12,7 @@ from matgen.evaluation.columns import Cell, mean, median, numbers, padded, share
 from matgen.records import Crystal, Measurement, PropertyValue
 from matgen.roles.condition import Condition
 from matgen.roles.evaluator import Evaluator
+from matgen_metrics.spglib_groups import space_group
 
 _MEASURED: Final = {"energy_above_hull": ("stability", "energy_above_hull")}
 """Property to the evaluator and column that measure it, where the structure alone cannot tell."""
@@ -181,15 +182,3 @@ def _deviations(
         None if want is None or got is None else float(got) - float(want)
         for want, got in zip(requested, achieved, strict=True)
     ]
-
-
-def space_group(crystal: Crystal, symprec_ang: float) -> int | None:
-    """Return the space-group number at a tolerance, None where spglib finds none."""
-    import spglib
-
-    cell = (crystal.lattice.tolist(), crystal.frac.tolist(), crystal.numbers.tolist())
-    try:
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec_ang)
-    except spglib.SpglibError:
-        return None
-    return None if found is None else int(found.number)

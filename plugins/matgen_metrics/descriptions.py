@@ -16,6 +16,7 @@ from matgen.evaluation.cohort import Cohort
 from matgen.records import Crystal
 from matgen.roles.executor import Pool
 from matgen_metrics.divergence import Floats, histogram
+from matgen_metrics.spglib_groups import space_group
 
 SYMPREC_ANG: Final = 0.01
 _ANGLE_TOLERANCE_DEG: Final = 5.0
@@ -69,7 +70,7 @@ def describe(crystal: Crystal) -> Description | None:
         return None
     numbers, counts = np.unique(crystal.numbers, return_counts=True)
     return Description(
-        _space_group(crystal),
+        space_group(crystal, SYMPREC_ANG, _ANGLE_TOLERANCE_DEG),
         crystal.volume,
         density(crystal),
         dict(zip(numbers.tolist(), counts.tolist(), strict=True)),
@@ -120,16 +121,3 @@ def _elements(amounts: Iterable[dict[int, int]]) -> Floats:
         for number, n in counts.items():
             totals[number - 1] += n
     return totals
-
-
-def _space_group(crystal: Crystal) -> int | None:
-    import spglib
-
-    cell = (crystal.lattice.tolist(), crystal.frac.tolist(), crystal.numbers.tolist())
-    try:
-        found = spglib.get_symmetry_dataset(
-            cell, symprec=SYMPREC_ANG, angle_tolerance=_ANGLE_TOLERANCE_DEG
-        )
-    except spglib.SpglibError:
-        return None
-    return None if found is None else int(found.number)

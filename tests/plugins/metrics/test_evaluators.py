@@ -17,10 +17,11 @@ from matgen.roles.evaluator import Evaluator
 from matgen.roles.hull import Hull
 from matgen_executors.local import LocalPool
 from matgen_metrics import matgen_evaluators
-from matgen_metrics.achieved import Conditions, space_group
+from matgen_metrics.achieved import Conditions
 from matgen_metrics.displacement import MatchRate
 from matgen_metrics.novelty import Novelty
 from matgen_metrics.relaxation import RelaxationSummary
+from matgen_metrics.spglib_groups import space_group
 from matgen_metrics.stability import Stability
 from matgen_metrics.sun import Sun
 from matgen_metrics.uniqueness import Uniqueness
