@@ -21,6 +21,7 @@ class Chgnet(AseRelaxer):
     """
 
     name = "chgnet"
+    revision = 2
     energy_scale = "mp2020"
     package = "chgnet"
     cites = ("Deng et al., Nature Machine Intelligence 5, 1031 (2023)",)
@@ -32,14 +33,17 @@ class Chgnet(AseRelaxer):
             MissingDependency: chgnet is not installed.
         """
         try:
-            from chgnet.model.dynamics import CHGNetCalculator
+            from chgnet.model.model import CHGNet
         except ModuleNotFoundError as error:
             if error.name is None or error.name.split(".")[0] != "chgnet":
                 raise
             raise MissingDependency(
                 "the package chgnet is not installed; pip install matgen[chgnet]"
             ) from None
-        # It prints the device it runs on, which would land among a command's results.
+        from matgen_relaxers.chgnet_calculator import ChgnetCalculator
+
+        # It prints what it loads, which would land among a command's results.
         with contextlib.redirect_stdout(io.StringIO()):
-            calculator: Calculator = CHGNetCalculator(use_device=device, on_isolated_atoms="ignore")
-        return calculator
+            model = CHGNet.load(use_device=device, verbose=False)
+        model.graph_converter.set_isolated_atom_response("ignore")
+        return ChgnetCalculator(model, device)

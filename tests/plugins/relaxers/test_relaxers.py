@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from matgen.errors import BadFile, MissingDependency
+from matgen.records import Crystal
 from matgen_hulls.mp2020 import Mp2020
 from matgen_relaxers.chgnet import Chgnet
 from matgen_relaxers.mattersim import MatterSim
@@ -43,6 +45,28 @@ def test_chgnet_finds_the_cells_of_silicon_and_salt(capsys: pytest.CaptureFixtur
         assert relaxation.energy is not None
         assert abs(hull.distance(relaxation.crystal, relaxation.energy)) < 0.12
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(not HAS_CHGNET, reason="chgnet is not installed")
+def test_one_backward_pass_gives_what_chgnet_gives_by_two() -> None:
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    strain = np.array([[1.02, 0.01, 0.0], [0.0, 0.99, 0.03], [0.0, 0.0, 1.0]])
+    moved = np.array([[0.0, 0.0, 0.0], [0.01, -0.02, 0.03]])
+    salt = rock_salt()
+    strained = replace(salt, lattice=salt.lattice @ strain, frac=salt.frac + moved)
+    lonely = Crystal(15.0 * np.eye(3), np.zeros((1, 3)), np.array([10]))
+    own, theirs = Chgnet().calculator("cpu"), CHGNetCalculator(on_isolated_atoms="ignore")
+    for crystal in (silicon(), strained, lonely):
+        atoms, others = crystal.to_atoms(), crystal.to_atoms()
+        atoms.calc, others.calc = own, theirs
+        # Both work in single precision.
+        assert atoms.get_potential_energy() == pytest.approx(others.get_potential_energy(), 1e-6)
+        if crystal is lonely:
+            assert not atoms.get_forces().any()
+            continue
+        np.testing.assert_allclose(atoms.get_forces(), others.get_forces(), atol=1e-4)
+        np.testing.assert_allclose(atoms.get_stress(), others.get_stress(), atol=1e-5)
 
 
 def test_a_missing_chgnet_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
