@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matgen.roles.dataset import FetchedDataset as FetchedDataset
     from matgen.roles.evaluator import Evaluator as Evaluator
     from matgen.roles.executor import Executor as Executor
+    from matgen.roles.generator import Generator as Generator
+    from matgen.roles.generator import GeneratorSession as GeneratorSession
     from matgen.roles.hull import HullReference as HullReference
     from matgen.roles.ordering import Ordering as Ordering
     from matgen.roles.ordering import SortedOrdering as SortedOrdering
@@ -69,6 +71,8 @@ _HOMES = {
     "FetchedDataset": "matgen.roles.dataset",
     "Evaluator": "matgen.roles.evaluator",
     "Executor": "matgen.roles.executor",
+    "Generator": "matgen.roles.generator",
+    "GeneratorSession": "matgen.roles.generator",
     "HullReference": "matgen.roles.hull",
     "Ordering": "matgen.roles.ordering",
     "SortedOrdering": "matgen.roles.ordering",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matgen.roles.dataset import DatasetSource
     from matgen.roles.evaluator import Evaluator
     from matgen.roles.executor import Executor
+    from matgen.roles.generator import Generator
     from matgen.roles.hull import HullReference
     from matgen.roles.ordering import Ordering
     from matgen.roles.protocol import EvaluationProtocol
@@ -96,6 +97,11 @@ def matgen_evaluators() -> list[type[Evaluator]]:  # type: ignore[empty-body]
 @hookspec
 def matgen_protocols() -> list[type[EvaluationProtocol]]:  # type: ignore[empty-body]
     """Ways of evaluating under whose names results are compared."""
+
+
+@hookspec
+def matgen_generators() -> list[type[Generator]]:  # type: ignore[empty-body]
+    """Ways to make crystals without a trained model, to compare models with."""
 
 
 @hookspec

@@ -92,6 +92,16 @@ def sample(
     model: Annotated[
         Path | None, typer.Option(help="A run directory; the shipped model if left out.")
     ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            help="No model: ion_exchange, random_prototypes …, the baselines to compare with."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Known crystals that --generator starts from; the default dataset."),
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="How sequences are drawn.")] = None,
     temperature: Annotated[
         list[str] | None,
@@ -164,7 +174,8 @@ def sample(
     `matgen sample --cond bandgap=1.5 --cond hhi=2.0`  ·
     `matgen sample --cond space_group=225 --cond space_group=194 -n 8 --out cifs --symmetrize 0.01`
     ·  `matgen sample --chemical-system Li-Fe-O --charge-neutral --unseen-formulas`  ·
-    `matgen sample -n 100000 --on processes --out library`
+    `matgen sample -n 100000 --on processes --out library`  ·
+    `matgen sample --generator ion_exchange -n 1000 --out exchanged.extxyz`
     """
     import time
 
@@ -195,6 +206,24 @@ def sample(
     started = time.perf_counter()
     log_to_stderr()
     catalog = catalog_of(ctx)
+    if generator is not None:
+        from matgen.commands.generating import refuse_model_flags, sample_from_generator
+
+        refuse_model_flags(ctx)
+        sample_from_generator(
+            generator,
+            catalog=catalog,
+            dataset=dataset,
+            settings=set_ or [],
+            n=n,
+            seed=seed,
+            out=Path("crystals.extxyz") if out is None else out,
+            symmetrize=symmetrize,
+            json_out=json_out,
+        )
+        return
+    if dataset is not None:
+        raise BadOptions("--dataset is what --generator starts from; a model has its own")
     where = pick_device(device)
     exact = pick_precision(precision, where)
     run = load_run(model or shipped_model(), catalog)

@@ -51,6 +51,7 @@ ROLES: dict[str, Role] = {
         ("hull", "matgen_hulls", "HullReference"),
         ("evaluator", "matgen_evaluators", "Evaluator"),
         ("protocol", "matgen_protocols", "EvaluationProtocol"),
+        ("generator", "matgen_generators", "Generator"),
         ("executor", "matgen_executors", "Executor"),
     )
 }

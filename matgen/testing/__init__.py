@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from matgen.testing.contract import ContractBroken
 from matgen.testing.drawing import MadeUpDecoder, check_sampler
+from matgen.testing.generating import check_generator
 from matgen.testing.hostile import crystals
 from matgen.testing.language import accepts, check_constraint, check_grammar
 from matgen.testing.measuring import (
@@ -40,6 +41,7 @@ __all__ = [
     "check_decoder",
     "check_evaluator",
     "check_executor",
+    "check_generator",
     "check_grammar",
     "check_hull",
     "check_ordering",

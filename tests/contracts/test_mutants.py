@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from matgen import (
     Crystal,
     Draft,
+    Generator,
+    GeneratorSession,
     Measurement,
     Ordering,
     Record,
@@ -28,7 +30,7 @@ from matgen import (
     Tokens,
     testing,
 )
-from matgen.errors import CrystalError
+from matgen.errors import BadCrystal, BadOptions, CrystalError
 from matgen.generation.decoder import Request
 from matgen.generation.grammar import TableGrammar
 from matgen.nn.language_model import Cache, Layout
@@ -976,6 +978,89 @@ def test_check_reward_notices(score: Any, law: str) -> None:
     broken(law, testing.check_reward, scores(score))
 
 
+# Generators
+
+
+class Shuffled(Generator):
+    """Known crystals, as they are."""
+
+    name = "shuffled"
+
+    def open(self, known: Sequence[Record]) -> GeneratorSession:
+        return Deals(known)
+
+
+class Deals(GeneratorSession):
+    def __init__(self, known: Sequence[Record]) -> None:
+        self.known = known
+        self.n_drawn = 0
+
+    def draw(self, rng: np.random.Generator) -> Crystal:
+        self.n_drawn += 1
+        return self.known[rng.integers(len(self.known))].crystal
+
+
+def deals(draw: Callable[[Deals, np.random.Generator], Crystal]) -> Generator:
+    class Session(Deals):
+        def draw(self, rng: np.random.Generator) -> Crystal:
+            return draw(self, rng)
+
+    class Changed(Shuffled):
+        def open(self, known: Sequence[Record]) -> GeneratorSession:
+            return Session(known)
+
+    return Changed()
+
+
+def in_turn(session: Deals, rng: np.random.Generator) -> Crystal:
+    session.n_drawn += 1
+    return session.known[session.n_drawn % len(session.known)].crystal
+
+
+def charged(session: Deals, rng: np.random.Generator) -> Crystal:
+    crystal = Deals.draw(session, rng)
+    return crystal.with_oxidation(np.ones(crystal.n_sites, dtype=np.int64))
+
+
+def burst(session: Deals, rng: np.random.Generator) -> Crystal:
+    crystal = Deals.draw(session, rng)
+    return Crystal(crystal.lattice * np.nan, crystal.frac, crystal.numbers)
+
+
+def never(session: Deals, rng: np.random.Generator) -> Crystal:
+    raise BadCrystal("no luck")
+
+
+def gives_up(session: Deals, rng: np.random.Generator) -> Crystal:
+    raise BadOptions("no luck")
+
+
+def overwrites(session: Deals, rng: np.random.Generator) -> Crystal:
+    crystal = Deals.draw(session, rng)
+    session.known[0].crystal.numbers[:] = 1
+    return Crystal(crystal.lattice, crystal.frac, np.full(crystal.n_sites, 9))
+
+
+KNOWN = list(Textbook().records("train"))
+
+
+@pytest.mark.parametrize(
+    ("draw", "law"),
+    [
+        (in_turn, "its random numbers alone"),
+        (lambda session, rng: session.known[0].crystal, "other random numbers"),
+        (charged, "add up to 0"),
+        (burst, "is finite"),
+        (never, "some draws give"),
+        (gives_up, "raises CrystalError"),
+        (overwrites, "left as they are"),
+    ],
+)
+def test_check_generator_notices(draw: Any, law: str) -> None:
+    known = [Record(r.id, r.crystal.take(np.arange(r.crystal.n_sites))) for r in KNOWN]
+    broken(law, testing.check_generator, deals(draw), known)
+
+
 def test_the_sound_toy_components_pass_where_their_mutants_fail() -> None:
     testing.check_ordering(BySpecies())
     testing.check_condition(NSites())
@@ -990,4 +1075,5 @@ def test_the_sound_toy_components_pass_where_their_mutants_fail() -> None:
     testing.check_hull(ClosePacking(), relaxer=Spheres())
     testing.check_evaluator(Packing(), executor=Serial())
     testing.check_executor(Serial())
+    testing.check_generator(Shuffled(), KNOWN)
     testing.check_reward(Dense())

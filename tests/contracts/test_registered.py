@@ -6,6 +6,7 @@ A component whose package or data are missing on this machine is skipped with it
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from matgen.elements import symbols
 from matgen.errors import BadOptions, MissingDependency
 from matgen.evaluation.reference import Reference
 from matgen.io.hull_file import HullFile, write_hull_file
+from matgen.records import Record
 from matgen.roles import ROLES
 from matgen.roles.dataset import FetchedDataset
 from tests import served_data
@@ -224,6 +226,17 @@ def test_an_evaluator_survives_any_cohort_and_divides_by_asked(name: str) -> Non
 @pytest.mark.parametrize("name", names("protocol"))
 def test_a_protocol_names_what_is_there(name: str) -> None:
     testing.check_protocol(built("protocol", name), CATALOG)
+
+
+@pytest.fixture(scope="session")
+def known() -> list[Record]:
+    """Real crystals for generators to start from."""
+    return list(islice(built("dataset", "datasets:mp_le20").records("train"), 3000))
+
+
+@pytest.mark.parametrize("name", names("generator"))
+def test_a_generator_draws_each_sample_by_itself(name: str, known: list[Record]) -> None:
+    testing.check_generator(built("generator", name), known, **GIVEN.get(name, {}))
 
 
 @pytest.mark.parametrize("name", names("executor"))
