@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from matgen.records import Tokens as Tokens
     from matgen.records import ValueRange as ValueRange
     from matgen.roles.backbone import Backbone as Backbone
+    from matgen.roles.calculation import Calculation as Calculation
+    from matgen.roles.calculation import Outcome as Outcome
+    from matgen.roles.calculation import State as State
+    from matgen.roles.calculation import Step as Step
     from matgen.roles.component import Component as Component
     from matgen.roles.condition import Condition as Condition
     from matgen.roles.condition import ScalarCondition as ScalarCondition
@@ -63,6 +67,10 @@ _HOMES = {
     "Tokens": "matgen.records",
     "ValueRange": "matgen.records",
     "Backbone": "matgen.roles.backbone",
+    "Calculation": "matgen.roles.calculation",
+    "Outcome": "matgen.roles.calculation",
+    "State": "matgen.roles.calculation",
+    "Step": "matgen.roles.calculation",
     "Component": "matgen.roles.component",
     "Condition": "matgen.roles.condition",
     "ScalarCondition": "matgen.roles.condition",

@@ -22,6 +22,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from matgen.roles.backbone import Backbone
+    from matgen.roles.calculation import Calculation
     from matgen.roles.condition import Condition
     from matgen.roles.constraint import Constraint
     from matgen.roles.dataset import DatasetSource
@@ -102,6 +103,11 @@ def matgen_protocols() -> list[type[EvaluationProtocol]]:  # type: ignore[empty-
 @hookspec
 def matgen_generators() -> list[type[Generator]]:  # type: ignore[empty-body]
     """Ways to make crystals without a trained model, to compare models with."""
+
+
+@hookspec
+def matgen_calculations() -> list[type[Calculation]]:  # type: ignore[empty-body]
+    """Properties by first-principles codes: inputs to write, programs to run, outputs to read."""
 
 
 @hookspec

@@ -19,6 +19,7 @@ from matgen import __version__
 from matgen.commands.cite import cite
 from matgen.commands.console import fail
 from matgen.commands.data import app as data_app
+from matgen.commands.dft import app as dft_app
 from matgen.commands.evaluate import app as evaluate_app
 from matgen.commands.hull import app as hull_app
 from matgen.commands.plugins import app as plugins_app
@@ -116,6 +117,7 @@ app.command()(registry)
 app.command()(cite)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(data_app, name="data")
+app.add_typer(dft_app, name="dft")
 app.add_typer(hull_app, name="hull")
 app.add_typer(runs_app, name="runs")
 

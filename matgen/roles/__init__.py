@@ -52,6 +52,7 @@ ROLES: dict[str, Role] = {
         ("evaluator", "matgen_evaluators", "Evaluator"),
         ("protocol", "matgen_protocols", "EvaluationProtocol"),
         ("generator", "matgen_generators", "Generator"),
+        ("calculation", "matgen_calculations", "Calculation"),
         ("executor", "matgen_executors", "Executor"),
     )
 }

@@ -12,6 +12,7 @@ A broken law raises ``ContractBroken``, which names it.
 
 from __future__ import annotations
 
+from matgen.testing.calculating import check_calculation
 from matgen.testing.contract import ContractBroken
 from matgen.testing.drawing import MadeUpDecoder, check_sampler
 from matgen.testing.generating import check_generator
@@ -35,6 +36,7 @@ __all__ = [
     "MadeUpDecoder",
     "accepts",
     "check_backbone",
+    "check_calculation",
     "check_condition",
     "check_constraint",
     "check_dataset",

@@ -31,8 +31,10 @@ class IonExchange(Generator):
 
     Source: Szymanski and Bartel, Mater. Horiz. 2025 (arXiv:2501.02144), with the substitution
     probabilities of Hautier et al. (2011).
-    Deviates: parents are the crystals of the dataset; an exchange is drawn by its probability
-    among those above the threshold; volumes come from a fit to the dataset.
+    Deviates: parents have any number of elements (the authors: three to five) and oxidation states
+    by composition (the authors: by bond valences); all ions may change at once, by the product of
+    their probabilities (the authors exchange one, then take what pymatgen's Substitutor lists);
+    volumes come from a fit to the dataset.
     """
 
     name = "ion_exchange"

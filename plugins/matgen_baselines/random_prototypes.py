@@ -19,13 +19,15 @@ from matgen_baselines.volumes import AtomicVolumes, at_volume
 class RandomPrototypes(Generator):
     """Random occupation of the prototypes of the AFLOW encyclopedia.
 
-    A prototype is drawn at random, then elements for its kinds of sites, until some choice of
-    their usual oxidation states adds up to 0. The cell is scaled to the volumes of the elements.
+    A prototype is drawn at random, then elements for its kinds of sites, again and again until some
+    choice of their usual oxidation states adds up to 0. The cell is scaled to the volumes of the
+    elements.
 
     Source: Szymanski and Bartel, Mater. Horiz. 2025 (arXiv:2501.02144); the prototypes of AFLOW
     come with pymatgen (Mehl et al. 2017, Hicks et al. 2019).
     Deviates: elements are those of the dataset, their usual states those that the ICSD has often
-    enough; volumes come from a fit to the dataset.
+    enough; cells are AFLOW's own, scaled to volumes that were fitted to the dataset, where the
+    authors start from crystals of the Materials Project with these prototypes.
     """
 
     name = "random_prototypes"
@@ -37,11 +39,15 @@ class RandomPrototypes(Generator):
 
     max_sites: int = Field(default=20, ge=2)
     """Prototypes have at most so many sites in the cell."""
+    min_elements: int = Field(default=3, ge=2)
+    """Prototypes have at least so many elements; the authors make ternaries and beyond."""
     least_state_share: float = Field(default=0.05, gt=0, le=1)
     """An oxidation state is usual if it makes up at least this share of the element's in the
     ICSD."""
-    tries: int = Field(default=2000, ge=1)
-    """Choices of elements tried for one sample, each in a prototype of its own."""
+    tries: int = Field(default=500, ge=1)
+    """Choices of elements tried in one prototype."""
+    prototype_tries: int = Field(default=20, ge=1)
+    """Prototypes tried for one sample."""
 
     def open(self, known: Sequence[Record]) -> GeneratorSession:
         """Return a session.
@@ -54,11 +60,19 @@ class RandomPrototypes(Generator):
 
 class _Session(GeneratorSession):
     def __init__(self, settings: RandomPrototypes, known: Sequence[Record]) -> None:
-        self._tries = settings.tries
+        self._settings = settings
         self._volumes = AtomicVolumes(known)
-        self._prototypes = [c for c in prototypes() if c.n_sites <= settings.max_sites]
+        self._prototypes = [
+            crystal
+            for crystal in prototypes()
+            if crystal.n_sites <= settings.max_sites
+            and len(np.unique(crystal.numbers)) >= settings.min_elements
+        ]
         if not self._prototypes:
-            raise BadOptions(f"no prototype has at most {settings.max_sites} sites")
+            raise BadOptions(
+                f"no prototype has at most {settings.max_sites} sites and at least "
+                f"{settings.min_elements} elements"
+            )
         self._states = {
             z: usual_states(z, settings.least_state_share)
             for z in np.flatnonzero(~np.isnan(self._volumes.per_element)).tolist()
@@ -77,21 +91,33 @@ class _Session(GeneratorSession):
         Raises:
             BadCrystal: no choice of elements within the tries was neutral.
         """
-        for _ in range(self._tries):
+        for _ in range(self._settings.prototype_tries):
             prototype = self._prototypes[rng.integers(len(self._prototypes))]
-            kinds, counts = np.unique(prototype.numbers, return_counts=True)
+            found = self._neutral(prototype, rng)
+            if found is not None:
+                return self._occupied(prototype, *found)
+        raise BadCrystal(
+            f"in none of {self._settings.prototype_tries} prototypes was any of "
+            f"{self._settings.tries} random choices of elements neutral"
+        )
+
+    def _neutral(
+        self, prototype: Crystal, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Return elements and states of the sites that add up to 0, None within the tries."""
+        kinds, counts = np.unique(prototype.numbers, return_counts=True)
+        place = np.searchsorted(kinds, prototype.numbers)
+        for _ in range(self._settings.tries):
             chosen = rng.choice(self._pool, size=len(kinds), replace=False)
             neutral = [
                 states
                 for states in product(*(self._states[z] for z in chosen.tolist()))
                 if not (counts * states).sum()
             ]
-            if not neutral:
-                continue
-            states = np.array(neutral[rng.integers(len(neutral))], dtype=np.int64)
-            place = np.searchsorted(kinds, prototype.numbers)
-            return self._occupied(prototype, chosen[place].astype(np.int64), states[place])
-        raise BadCrystal(f"none of {self._tries} random choices of elements was neutral")
+            if neutral:
+                states = np.array(neutral[rng.integers(len(neutral))], dtype=np.int64)
+                return chosen[place].astype(np.int64), states[place]
+        return None
 
     def _occupied(
         self, prototype: Crystal, numbers: NDArray[np.int64], oxidation: NDArray[np.int64]

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from matgen import (
+    Calculation,
     Crystal,
     Draft,
     Generator,
     GeneratorSession,
     Measurement,
     Ordering,
+    Outcome,
     Record,
     Relaxation,
     Sample,
+    State,
+    Step,
     Tokens,
     testing,
 )
@@ -976,6 +981,77 @@ def ranks(samples: Sequence[Sample]) -> list[float]:
 )
 def test_check_reward_notices(score: Any, law: str) -> None:
     broken(law, testing.check_reward, scores(score))
+
+
+# Calculations
+
+
+class Echo(Calculation):
+    """One step, whose output is done once it says so."""
+
+    name = "echo"
+    properties = ("n_sites",)
+
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        if not (folder / "in").exists():
+            (folder / "in").write_text(str(crystal.n_sites))
+        out = folder / "out"
+        if out.exists() and out.read_text().endswith("done"):
+            return Outcome({"n_sites": float(crystal.n_sites)})
+        return Step("count", folder, (), "out")
+
+
+class TakesWhatIsThere(Echo):
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        state = super().advance(crystal, folder)
+        return Outcome({"n_sites": 1.0}) if (folder / "out").exists() else state
+
+
+class WritesAgain(Echo):
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        state = super().advance(crystal, folder)
+        (folder / "in").write_text(str(crystal.n_sites))
+        return state
+
+
+class RunsElsewhere(Echo):
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        super().advance(crystal, folder.parent)
+        return Step("count", folder.parent, (), "out")
+
+
+class WritesNothing(Echo):
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        return Step("count", folder, (), "out")
+
+
+class KnowsAlready(Echo):
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        return Outcome({"n_sites": 1.0})
+
+
+class TakesNone(Echo):
+    def advance(self, crystal: Crystal, folder: Path) -> State:
+        raise BadCrystal("not this one")
+
+
+@pytest.mark.parametrize(
+    ("mutant", "law"),
+    [
+        (TakesWhatIsThere(), "cut off counts as none"),
+        (WritesAgain(), "writes nothing"),
+        (RunsElsewhere(), "folder of its crystal"),
+        (WritesNothing(), "input of a step is written"),
+        (KnowsAlready(), "before anything ran"),
+        (TakesNone(), "can be calculated"),
+    ],
+)
+def test_check_calculation_notices(mutant: Calculation, law: str, tmp_path: Path) -> None:
+    broken(law, testing.check_calculation, mutant, testing.crystals()[:3], tmp_path)
+
+
+def test_check_calculation_passes_a_sound_one(tmp_path: Path) -> None:
+    testing.check_calculation(Echo(), testing.crystals()[:3], tmp_path)
 
 
 # Generators

@@ -49,6 +49,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "datasets:mixed": {
         "parts": [CATALOG.build("dataset", name) for name in ("datasets:jarvis", "toy:textbook")]
     },
+    "dft:band_gap": {"pseudopotentials": "PSEUDO"},
+    "dft:magnetic_density": {"pseudopotentials": "PSEUDO"},
     "hulls:file": {"path": "CELLS", "scale": "mp2020"},
     "materium:cell": {"parameters": (4.0, 5.0, 6.0, 90.0, 90.0, 120.0)},
     "materium:lattice_system": {"system": "tetragonal"},
@@ -60,8 +62,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "materium:llama": {"width": 32, "heads": 2, "layers": 2, "ffn_width": 48},
 }
 """Settings by qualified name; the text CELLS stands for a folder with the hostile crystals,
-IMPORTED for what ``matgen data import`` makes of it, FETCHED for one that ``matgen data fetch``
-could have filled."""
+PSEUDO for one with pseudopotentials, IMPORTED for what ``matgen data import`` makes of CELLS,
+FETCHED for one that ``matgen data fetch`` could have filled."""
 
 GIVEN: dict[str, dict[str, Any]] = {}
 """Further arguments of a component's check by qualified name."""
@@ -80,7 +82,8 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def built(role: str, name: str, cells: str = "") -> Any:
     settings = {
-        key: cells if value == "CELLS" else value for key, value in SETTINGS.get(name, {}).items()
+        key: cells if value in ("CELLS", "PSEUDO") else value
+        for key, value in SETTINGS.get(name, {}).items()
     }
     return CATALOG.build(role, name, settings)
 
@@ -226,6 +229,26 @@ def test_an_evaluator_survives_any_cohort_and_divides_by_asked(name: str) -> Non
 @pytest.mark.parametrize("name", names("protocol"))
 def test_a_protocol_names_what_is_there(name: str) -> None:
     testing.check_protocol(built("protocol", name), CATALOG)
+
+
+@pytest.mark.parametrize("name", names("calculation"))
+def test_a_calculation_goes_on_from_what_is_in_its_folder(name: str, tmp_path: Path) -> None:
+    calculation = built("calculation", name, str(pseudopotentials(tmp_path / "pseudo")))
+    folder = tmp_path / "calculations"
+    folder.mkdir()
+    try:
+        testing.check_calculation(calculation, testing.crystals(), folder)
+    except MissingDependency as error:
+        pytest.skip(str(error))
+
+
+def pseudopotentials(folder: Path) -> Path:
+    """Write headers that a code would not get far with."""
+    folder.mkdir()
+    for z in range(1, 90):
+        header = f'<PP_HEADER element="{symbols[z]}" functional="PBE" z_valence="4.0"/>'
+        (folder / f"{symbols[z]}.upf").write_text(header)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""First-principles calculations of many crystals: folders, runs, results."""
