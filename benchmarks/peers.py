@@ -144,6 +144,8 @@ def _evaluated(arm: str, out: Path, options: argparse.Namespace) -> dict[str, An
         _write_kept(arm, options, energies)
         words += ["--energies", str(energies)]
     words += ["--set", f"relaxer.max_steps={options.max_steps}"]
+    # All of the file, not the nine tenths that would be trained on.
+    words += ["--set", "reference.val_fraction=0"]
     # By the clock nothing should end here: what it ends is not shared between runs.
     words += ["--set", "relaxer.max_seconds=1200"]
     _matgen(words)

@@ -26,6 +26,7 @@ from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
 from matgen.commands.runs import app as runs_app
 from matgen.commands.sample import sample
+from matgen.commands.shortlist import shortlist
 from matgen.commands.train import train
 from matgen.errors import MatgenError, PluginProblem, UserError
 
@@ -117,6 +118,7 @@ app.command()(registry)
 app.command()(cite)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(data_app, name="data")
+app.command()(shortlist)
 app.add_typer(dft_app, name="dft")
 app.add_typer(hull_app, name="hull")
 app.add_typer(runs_app, name="runs")

@@ -94,6 +94,21 @@ class Hull(ABC):
         del crystals, energies
         return None
 
+    def decomposition(self, crystal: Crystal) -> Mapping[str, float] | None:
+        """Return what a composition falls apart into: reduced formula to share of the atoms.
+
+        The shares are of the lowest mixture of known phases and add up to 1. A phase of the
+        crystal's own composition is one of its products, alone.
+
+        Returns:
+            None for a hull that knows no phases.
+
+        Raises:
+            OutsideHull: an element of the crystal has no reference.
+        """
+        del crystal
+        return None
+
     def notes(self) -> Mapping[str, str | float]:
         """Return what a reader of distances must know: which hull, how large, what corrections."""
         return {}

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, PrivateAttr
 
-from matgen.errors import MissingDependency
+from matgen.errors import BadOptions, MissingDependency
 from matgen.roles.component import Component
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
     from torch_sim.models.interface import ModelInterface
 
     from matgen.elsewhere import Place
     from matgen.records import Crystal, Relaxation
+
+
+Forces: TypeAlias = "Callable[[Crystal], NDArray[np.float64]]"
+"""A crystal to (N, 3) forces on its sites, eV/Å."""
 
 
 class RelaxerSession(ABC):
@@ -84,6 +90,16 @@ class Relaxer(Component):
             torch.set_num_threads(threads)
         return self.open(device)
 
+    def forces(self, device: str) -> Forces:
+        """Return a function from a crystal to its forces, in this process.
+
+        Raises:
+            BadOptions: this potential cannot give them, or belongs in another interpreter.
+            MissingDependency: as ``open``.
+        """
+        del device
+        raise BadOptions(f"{self.name} gives no forces of crystals that it does not relax")
+
     def fingerprint(self) -> str:
         """Return what decides its energies beside its settings: release and weights, as found.
 
@@ -106,6 +122,23 @@ class Relaxer(Component):
         return False
 
 
+def _forces_of(relaxer: AseRelaxer | TorchSimRelaxer, device: str, place: Place | None) -> Forces:
+    if place is not None and place.python:
+        raise BadOptions(
+            f"{relaxer.name} runs in another interpreter ({place.python}), which gives no forces; "
+            "run this command with matgen there"
+        )
+    calculator = relaxer.calculator(device)
+
+    def forces(crystal: Crystal) -> NDArray[np.float64]:
+        atoms = crystal.to_atoms()
+        atoms.calc = calculator
+        found: NDArray[np.float64] = atoms.get_forces()
+        return found
+
+    return forces
+
+
 class AseRelaxer(Relaxer):
     """A relaxer made from an ase calculator; write ``calculator`` and nothing else."""
 
@@ -116,6 +149,10 @@ class AseRelaxer(Relaxer):
         Raises:
             MissingDependency: as ``open``.
         """
+
+    def forces(self, device: str) -> Forces:
+        """Return a function from a crystal to its forces."""
+        return _forces_of(self, device, self._place)
 
     def open(self, device: str) -> RelaxerSession:
         """Return a session that relaxes cell and sites with FIRE and a Frechet cell filter."""
@@ -151,6 +188,10 @@ class TorchSimRelaxer(Relaxer):
         Raises:
             MissingDependency: as ``open``.
         """
+
+    def forces(self, device: str) -> Forces:
+        """Return a function from a crystal to its forces."""
+        return _forces_of(self, device, self._place)
 
     def takes_many(self, device: str) -> bool:
         """Whether crystals are relaxed in batches on this device."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matgen.elements import symbols
 from matgen.errors import OutsideHull
@@ -50,6 +50,16 @@ class PhaseHull(Hull):
         fractions, on_scale = self._on_scale(crystal, energy)
         return on_scale - self.phases.energy(fractions)
 
+    def decomposition(self, crystal: Crystal) -> Mapping[str, float]:
+        """Return what a composition falls apart into: reduced formula to share of the atoms.
+
+        Raises:
+            OutsideHull: an element occurs in no entry of its own.
+        """
+        counts = Counter(symbols[int(number)] for number in crystal.numbers)
+        self._refuse_unknown(counts)
+        return self.phases.mixture({s: n / crystal.n_sites for s, n in counts.items()})
+
     def own_distances(
         self, crystals: Sequence[Crystal], energies: Sequence[float]
     ) -> list[float | None]:
@@ -77,15 +87,18 @@ class PhaseHull(Hull):
         """Return how good its distances are for this potential."""
         return self._calibration
 
-    def _on_scale(self, crystal: Crystal, energy: float) -> tuple[Fractions, float]:
-        """Return atomic fractions and the energy on the scale of the phases, eV/atom."""
-        counts = Counter(symbols[int(number)] for number in crystal.numbers)
-        fractions = {symbol: n / crystal.n_sites for symbol, n in counts.items()}
-        missing = sorted(set(fractions) - self.phases.pure)
+    def _refuse_unknown(self, elements: Iterable[str]) -> None:
+        missing = sorted(set(elements) - self.phases.pure)
         if missing:
             raise OutsideHull(
                 f"{', '.join(missing)}: the hull reference has no entry of the pure element"
             )
+
+    def _on_scale(self, crystal: Crystal, energy: float) -> tuple[Fractions, float]:
+        """Return atomic fractions and the energy on the scale of the phases, eV/atom."""
+        counts = Counter(symbols[int(number)] for number in crystal.numbers)
+        fractions = {symbol: n / crystal.n_sites for symbol, n in counts.items()}
+        self._refuse_unknown(counts)
         missing = sorted(set(fractions) - set(self.references or fractions))
         if missing:
             raise OutsideHull(

@@ -1,0 +1,1 @@
+"""From evaluated samples to the few that are worth a calculation."""
