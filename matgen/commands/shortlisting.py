@@ -162,7 +162,11 @@ def _second_opinions(
     samples = [Sample(place, candidate.crystal) for place, candidate in enumerate(pool)]
     folder = asked.out / "second"
     with stage_bars() as show:
-        evaluate(plan, samples, len(samples), folder, observer=lambda *told: show(*told))
+
+        def told(stage: str, done: int, total: int) -> None:
+            show(stage, done, total)
+
+        evaluate(plan, samples, len(samples), folder, observer=told)
     columns = read_run(folder, "second").columns
     distances = columns["energy_above_hull"]
     statuses = columns["status"]

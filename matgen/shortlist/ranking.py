@@ -72,14 +72,10 @@ class Entry:
             "nearest_formula": None if near is None else near.formula,
             "nearest_by": None if near is None else near.relation,
             "nearest_distance": None if near is None else near.distance,
-            "decomposes_to": " + ".join(
-                f"{share:.3f} {name}" for name, share in self.products.items()
-            ),
+            "decomposes_to": " + ".join(products),
             "merged": list(candidate.merged),
             "phonons": None if phonons is None else phonons.verdict(imaginary_thz),
-            "lowest_frequency_at_gamma_thz": None
-            if phonons is None
-            else phonons.lowest_at_gamma_thz,
+            "lowest_frequency_at_gamma_thz": at_gamma,
             "lowest_frequency_thz": None if phonons is None else phonons.lowest_thz,
         }
 

@@ -133,6 +133,8 @@ def component_of(line: str, component: str, catalog: Catalog) -> tuple[str, str]
         return "ordering", "random" if "redraw" in line else "high"
     if component == "generator":
         return "generator", [*values(line, "--generator"), "ion_exchange"][0]
+    if component == "calculation":
+        return "calculation", [*values(line, "--calculation"), "band_gap"][0]
     if component in {"representation", "ordering", "backbone", "sampler", "hull"}:
         default = catalog.choices.default(component)
         return component, [*values(line, f"--{component}"), default][0]
