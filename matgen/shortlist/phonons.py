@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -157,7 +158,10 @@ class VibrationCheck:
             phonon.run_qpoints([[0.0, 0.0, 0.0]])
             frequencies = phonon.get_qpoints_dict()["frequencies"]
         else:
-            phonon.run_mesh(list(mesh))
+            with warnings.catch_warnings():
+                # That it uses less symmetry on some lattices; the frequencies are the same.
+                warnings.simplefilter("ignore")
+                phonon.run_mesh(list(mesh))
             frequencies = phonon.get_mesh_dict()["frequencies"]
         return np.asarray(frequencies, dtype=np.float64), len(moved)
 

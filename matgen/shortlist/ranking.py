@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from matgen.crystal.composition import reduced_formula
 from matgen.shortlist.candidates import Candidate
 from matgen.shortlist.known import Neighbour
 from matgen.shortlist.phonons import Vibrations
+
+
+SUSPICIOUS_EV_PER_ATOM: Final = 0.2
+"""No new crystal lies so far below a whole hull; the shipped one lacks what may not be passed on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,8 @@ class Entry:
             return "not converged"
         if self.second_status not in {"", "ok"}:
             return f"second potential: {self.second_status}"
+        if self.score < -SUSPICIOUS_EV_PER_ATOM:
+            return "far below the hull, which may lack a known phase"
         return "ok"
 
 

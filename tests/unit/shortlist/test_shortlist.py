@@ -119,6 +119,11 @@ def test_the_order_is_that_of_the_worse_opinion_and_unknown_comes_last() -> None
     assert [e.candidate.index for e in ranked(alone)] == [2, 0, 1]
 
 
+def test_a_crystal_far_below_the_hull_is_no_discovery_but_a_doubt() -> None:
+    assert entry(0, -3.1, -3.0).status == "far below the hull, which may lack a known phase"
+    assert entry(0, -0.05, -0.3).status == "ok"
+
+
 def test_a_structure_that_maps_is_nearer_than_any_that_does_not() -> None:
     salt, caesium = cube(4.1, 55, 17), cube(4.1, 11, 17)
     stretched = Crystal(np.diag([4.1, 4.1, 7.0]), salt.frac, salt.numbers)
