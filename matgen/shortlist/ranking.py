@@ -11,7 +11,6 @@ from matgen.shortlist.candidates import Candidate
 from matgen.shortlist.known import Neighbour
 from matgen.shortlist.phonons import Vibrations
 
-
 SUSPICIOUS_EV_PER_ATOM: Final = 0.2
 """No new crystal lies so far below a whole hull; the shipped one lacks what may not be passed on."""
 
