@@ -12,7 +12,7 @@ from matgen.shortlist.known import Neighbour
 from matgen.shortlist.phonons import Vibrations
 
 SUSPICIOUS_EV_PER_ATOM: Final = 0.2
-"""No new crystal lies so far below a whole hull; the shipped one lacks what may not be passed on."""
+"""No new crystal lies so far below a whole hull; the shipped one lacks what may not ship."""
 
 
 @dataclass(frozen=True, eq=False)
