@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from matgen.roles.calculation import Outcome, State, Step
 _TOLD_LINES: Final = 3
 """Last lines of an error stream that a status quotes."""
 _LOCK: Final = ".running"
+_PATIENCE_S: Final = 10.0
+"""How long a folder may stay taken by what an ended program left running."""
 _GRACE_S: Final = 5.0
 """Between asking a program to end and making it."""
 
@@ -156,10 +159,28 @@ def taken(folder: Path) -> Iterator[int]:
     """
     handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
         yield handle
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Take a lock. What MPI started beside a program may hold it a moment longer than that.
+
+    Raises:
+        BlockingIOError: another program holds it.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def words(command: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 from matgen import Calculation, Crystal, Outcome, Sample, State, Step
 from matgen.catalog import Catalog
+from matgen.dft import running
 from matgen.dft.job import Job, status
 from matgen.dft.results import counted, read_results, write_results
 from matgen.dft.running import Runner, taken, words
@@ -153,7 +154,17 @@ def test_leaving_early_ends_the_programs_that_run(tmp_path: Path) -> None:
     assert isinstance(place.advance(SAMPLES[0]), Step)
 
 
-def test_a_program_that_outlived_its_run_keeps_its_folder(tmp_path: Path) -> None:
+def test_what_a_program_leaves_behind_for_a_moment_stops_nothing(tmp_path: Path) -> None:
+    # As MPI does: a helper that inherits everything and ends a second after the program.
+    helper = "import subprocess; subprocess.Popen(['sleep', '1'], close_fds=False); "
+    found = run(job(tmp_path / "all"), *PYTHON, helper + ANSWER, workers=2)
+    assert status(found[0]) == status(found[3]) == "done"
+
+
+def test_a_program_that_outlived_its_run_keeps_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_PATIENCE_S", 0.2)
     place = job(tmp_path / "all")
     folder = place.place(SAMPLES[0])
     folder.mkdir()
