@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -79,9 +80,9 @@ class Espresso(Calculation):
         except BadFile as error:
             return Outcome(error=str(error))
 
+    @abstractmethod
     def _after(self, relaxed: PwOutput, folder: Path, used: Mapping[int, Pseudopotential]) -> State:
         """Return what follows the relaxation."""
-        raise NotImplementedError
 
     def _relaxed(
         self, crystal: Crystal, folder: Path, used: Mapping[int, Pseudopotential]
