@@ -1,5 +1,7 @@
 """How many crystals a second the baselines make, and what share is neutral, sound and different.
 
+``volume_error_median``: of cell volumes by the sum of the elements', on crystals not fitted to.
+
 One thread. Start-up is reading the dataset, fitting volumes and making tables, once.
 
     python benchmarks/baselines.py --quick
@@ -20,8 +22,9 @@ from matgen.crystal.checks import check_crystal
 from matgen.errors import BadCrystal
 from matgen.generation.generators import generated
 from matgen.plan_parts import resolve_dataset
-from matgen.records import Crystal
+from matgen.records import Crystal, Record
 from matgen.roles.generator import Generator
+from matgen_baselines.volumes import AtomicVolumes
 
 
 def main() -> None:
@@ -50,7 +53,19 @@ def main() -> None:
             f"{short}_share_sound": float(np.mean([_sound(c) for c in found])),
             f"{short}_start_up_s": round(opened - begin, 2),
         }
+    told["volume_error_median"] = round(_volume_error(known), 4)
     print(json.dumps({**told, "n": n, "known": len(known)}))
+
+
+def _volume_error(known: list[Record]) -> float:
+    """Return the median relative error of volumes on the crystals left out of the fit."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(known))
+    half = len(known) // 2
+    volumes = AtomicVolumes([known[row] for row in order[:half]])
+    crystals = [known[row].crystal for row in order[half:]]
+    errors = np.array([volumes.volume(c.numbers) / c.volume - 1.0 for c in crystals])
+    return float(np.median(np.abs(errors[np.isfinite(errors)])))
 
 
 def _neutral(crystal: Crystal) -> bool:

@@ -6,6 +6,9 @@ two baselines, and real crystals as a control. Each is evaluated by ``matgen eva
 protocol ``matgen``: CHGNet, the same hull, and one reference for all, every one of the 72,096
 crystals of mp_le20, which holds the training data of every arm.
 
+The relaxations that the table was made from are kept in ``benchmarks/peers``, and with them the
+crystals that our own arms drew: another processor rounds otherwise and draws others.
+
 Published cells are taken in their primitive form (1e-3 Å), which changes no energy per atom and no
 comparison, and saves half the time. Relaxations are shared between runs, so the command goes on
 where it stopped, and a larger ``-n`` only adds.
@@ -134,7 +137,7 @@ def _evaluated(arm: str, out: Path, options: argparse.Namespace) -> dict[str, An
     """Return the report of an arm's first ``n`` crystals."""
     crystals = out / f"{arm}-{options.n}.extxyz"
     if not crystals.exists():
-        _write_arm(arm, crystals, options.n)
+        _write_arm(arm, crystals, options.n, kept=options.kept)
     words = ["evaluate", str(crystals), "--relax", options.relax, "--reference", str(UNION)]
     words += ["--workers", str(options.workers), "--out", str(out / f"{arm}-evaluation")]
     if options.hull:
@@ -160,9 +163,14 @@ def _matgen(words: Sequence[str]) -> None:
     subprocess.run([sys.executable, "-m", "matgen", *words], check=True, stdout=sys.stderr)
 
 
-def _write_arm(arm: str, path: Path, n: int) -> None:
-    """Write the first crystals of an arm, its published or freshly sampled ones."""
-    if arm == "real":
+def _write_arm(arm: str, path: Path, n: int, *, kept: bool) -> None:
+    """Write the first crystals of an arm: published, drawn before, or drawn now."""
+    if kept and _drawn(arm):
+        table = CrystalTable.read(DATA / "drawn.parquet")
+        names = pq.read_table(DATA / "drawn.parquet", columns=["arm"])["arm"].to_pylist()
+        rows = [row for row, name in enumerate(names) if name == arm][:n]
+        write_samples(path, _numbered(table.crystal(row) for row in rows), asked=len(rows))
+    elif arm == "real":
         from matgen.plan_parts import resolve_dataset
 
         dataset = resolve_dataset(Catalog.load(), "mp_le20")
@@ -180,6 +188,11 @@ def _write_arm(arm: str, path: Path, n: int) -> None:
         write_samples(path, _numbered(found), asked=n)
 
 
+def _drawn(arm: str) -> bool:
+    """Whether the crystals of an arm are made here rather than published."""
+    return arm == "real" or bool(ARMS[arm].command)
+
+
 def _numbered(crystals: Any) -> Iterator[Sample]:  # an iterable of crystals
     for index, crystal in enumerate(crystals):
         yield Sample(index, crystal)
@@ -194,6 +207,7 @@ def _write_kept(arm: str, options: argparse.Namespace, path: Path) -> None:
 
 def _keep(options: argparse.Namespace, out: Path) -> None:
     """Keep the relaxed crystals of every arm beside this script, for ``--kept``."""
+    _keep_drawn(options, out)
     rows = []
     for arm in options.arms:
         for entry in entries(out / f"{arm}-evaluation" / "relaxed.extxyz"):
@@ -227,6 +241,34 @@ def _keep(options: argparse.Namespace, out: Path) -> None:
         DATA / f"relaxed_{options.relax}.parquet",
         compression="zstd",
     )
+
+
+def _keep_drawn(options: argparse.Namespace, out: Path) -> None:
+    """Keep the crystals that were drawn here."""
+    rows = [
+        {
+            "id": f"{arm}-{number}",
+            "arm": arm,
+            "numbers": crystal.numbers.tolist(),
+            "lattice": crystal.lattice.ravel().tolist(),
+            "frac_coords": crystal.frac.ravel().tolist(),
+        }
+        for arm in options.arms
+        if _drawn(arm)
+        for number, entry in enumerate(entries(out / f"{arm}-{options.n}.extxyz"))
+        if (crystal := entry.crystal or entry.overlapping) is not None
+    ]
+    schema = pa.schema(
+        {
+            "id": pa.string(),
+            "arm": pa.string(),
+            "numbers": pa.list_(pa.uint8()),
+            "lattice": pa.list_(pa.float32()),
+            "frac_coords": pa.list_(pa.float32()),
+        }
+    )
+    table = pa.Table.from_pylist(rows, schema)
+    pq.write_table(table, DATA / "drawn.parquet", compression="zstd")
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Any]:  # JSON
@@ -267,7 +309,7 @@ def _against_published(reports: dict[str, dict[str, Any]], out: Path) -> str:  #
     head += ["Spearman", "stable, published", "stable, ours", "same side of 0.1"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for arm, report in reports.items():
-        if ARMS[arm].command or arm == "real":
+        if _drawn(arm):
             continue
         published = pq.read_table(DATA / f"{arm}.parquet")["published_energy_above_hull"]
         theirs = np.array(published.to_pylist(), dtype=float)[: report["asked"]]

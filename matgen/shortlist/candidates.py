@@ -78,6 +78,7 @@ def read_evaluated(folder: Path, *, threshold: float, novel_only: bool) -> Evalu
             raise BadOptions(f"{folder} was evaluated without {what}; evaluate again")
     crystals = _relaxed(folder / "relaxed.extxyz")
     groups = _groups(columns)
+    known_as = columns.get("known_as") or [None] * len(columns["index"])
     counts: dict[str, int] = defaultdict(int)
     found: list[Candidate] = []
     for members in groups:
@@ -104,7 +105,7 @@ def read_evaluated(folder: Path, *, threshold: float, novel_only: bool) -> Evalu
                     crystals[index],
                     distance,
                     columns["converged"][best] is True,
-                    str(((columns.get("known_as") or {}) and columns["known_as"][best]) or ""),
+                    str(known_as[best] or ""),
                     tuple(int(columns["index"][row]) for row in others),  # type: ignore[arg-type]
                 )
             )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from matgen.crystal.composition import parse_formula
+from matgen.elements import symbols
 from matgen.errors import BadFile, MissingDependency, OutsideHull, UserError
 from matgen.evaluation.cohort import Cohort
 from matgen.records import Crystal, Measurement, Record, Relaxation, Sample
@@ -128,6 +130,7 @@ def check_hull(
     The potential is on a scale that it takes, and it lacks nothing for it. The distance rises by
     one eV per site with the energy on the hull's own scale and is the same for two cells together;
     what is not spanned raises ``OutsideHull``. No crystal lies below a hull that it joins itself.
+    What a crystal falls apart into, where the hull tells it, has the crystal's atoms.
 
     Args:
         reference: What to check.
@@ -168,11 +171,29 @@ def check_hull(
         )
         if abs(hull.distance(both, 2 * energy) - distance) > 1e-6:
             raise broken(reference, "twice the cell at twice the energy is as far from the hull")
+        _check_decomposition(reference, hull.decomposition(crystal), crystal)
         own = hull.own_distances([crystal, crystal], [energy, energy + crystal.n_sites])
         if own is not None and not _is_own_hull(own, raised - distance):
             raise broken(reference, "no crystal lies below the hull that it joins", own)
     if not n_spanned:
         raise broken(reference, "some crystal is spanned", "pass crystals= that are")
+
+
+def _check_decomposition(
+    reference: HullReference, products: Mapping[str, float] | None, crystal: Crystal
+) -> None:
+    if products is None:
+        return
+    if any(share <= 0 for share in products.values()):
+        raise broken(reference, "products of a decomposition have positive shares", products)
+    shares = np.zeros(len(symbols))
+    for formula, share in products.items():
+        atoms = parse_formula(formula)
+        for number, n in atoms.items():
+            shares[number] += share * n / sum(atoms.values())
+    own = np.bincount(crystal.numbers, minlength=len(symbols)) / crystal.n_sites
+    if np.abs(shares - own).max() > 1e-5:
+        raise broken(reference, "products of a decomposition have the crystal's atoms", products)
 
 
 def check_evaluator(

@@ -9,7 +9,7 @@ from typing import Any
 from matgen import Calculation, Crystal, Outcome, State, Step
 from matgen.atomic import replacing
 from matgen.errors import MissingDependency
-from matgen_dft.vasp_output import VaspOutput, newest
+from matgen_dft.vasp_output import VaspOutput, newest, outcome_of
 
 FLOW = "flow.json"
 
@@ -51,18 +51,7 @@ class Atomate2(Calculation):
             return Step("flow", folder, (), "flow.out", f"submit {FLOW} with jobflow")
         if found.unconverged:
             return Outcome(error=f"flow: {found.unconverged}")
-        return Outcome(
-            properties={
-                "band_gap": found.band_gap,
-                "magnetic_density": abs(found.magnetisation) / found.crystal.volume,
-            },
-            crystal=found.crystal,
-            facts={
-                "total_magnetisation_mub": found.magnetisation,
-                "volume_ang3": found.crystal.volume,
-                "total_energy_ev": found.energy,
-            },
-        )
+        return outcome_of(found)
 
 
 def _maker() -> Any:  # atomate2 is optional

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -165,9 +166,19 @@ class Espresso(Calculation):
         unknown = set(self.files) - set(elements.symbols[1:])
         if unknown:
             raise BadOptions(f"calculation.files names {sorted(unknown)[0]}, which is no element")
-        return PseudopotentialFolder(
-            Path(self.pseudopotentials), self.files, any_functional=self.any_functional
+        return _opened(
+            Path(self.pseudopotentials), tuple(sorted(self.files.items())), self.any_functional
         )
+
+
+@lru_cache(maxsize=4)
+def _opened(
+    folder: Path,
+    files: tuple[tuple[str, str], ...],
+    any_functional: bool,  # noqa: FBT001 - a key of the cache
+) -> PseudopotentialFolder:
+    """Return a folder whose headers are read once for all crystals."""
+    return PseudopotentialFolder(folder, dict(files), any_functional=any_functional)
 
 
 class MagneticDensity(Espresso):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from matgen import Calculation, Crystal, Outcome, State, Step
 from matgen.errors import BadCrystal
-from matgen_dft.vasp_output import VaspOutput
+from matgen_dft.vasp_output import VaspOutput, outcome_of
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -48,18 +48,7 @@ class Vasp(Calculation):
         static = self._step(STATIC, relaxed.crystal, folder)
         if not isinstance(static, VaspOutput):
             return static
-        return Outcome(
-            properties={
-                "band_gap": static.band_gap,
-                "magnetic_density": abs(static.magnetisation) / static.crystal.volume,
-            },
-            crystal=static.crystal,
-            facts={
-                "total_magnetisation_mub": static.magnetisation,
-                "volume_ang3": static.crystal.volume,
-                "total_energy_ev": static.energy,
-            },
-        )
+        return outcome_of(static)
 
     def _step(self, name: str, crystal: Crystal, folder: Path) -> VaspOutput | State:
         own = folder / name

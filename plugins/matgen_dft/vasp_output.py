@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from matgen import Crystal
+from matgen import Crystal, Outcome
 
 _MOMENT: Final = re.compile(r"number of electron\s+\S+\s+magnetization\s+(-?\d+\.\d+)")
 _CUT_OFF: Final = (
@@ -69,6 +69,23 @@ class VaspOutput:
             float(run.final_energy),
             problem,
         )
+
+
+def outcome_of(run: VaspOutput) -> Outcome:
+    """Return gap and magnetic density of a run that converged."""
+    volume = run.crystal.volume
+    return Outcome(
+        properties={
+            "band_gap": run.band_gap,
+            "magnetic_density": abs(run.magnetisation) / volume,
+        },
+        crystal=run.crystal,
+        facts={
+            "total_magnetisation_mub": run.magnetisation,
+            "volume_ang3": volume,
+            "total_energy_ev": run.energy,
+        },
+    )
 
 
 def _magnetisation(outcar: Path) -> float:

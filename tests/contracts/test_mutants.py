@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -875,9 +875,33 @@ class BelowItself(ClosePacking):
         return Changed()
 
 
+class FallsApart(ClosePacking):
+    """Into hydrogen, whatever it was."""
+
+    products: ClassVar[dict[str, float]] = {"H2": 1.0}
+
+    def open(self, relaxer: Relaxer) -> Hull:
+        products = self.products
+
+        class Changed(Hull):
+            def distance(self, crystal: Crystal, energy: float) -> float:
+                return energy / crystal.n_sites
+
+            def decomposition(self, crystal: Crystal) -> dict[str, float]:
+                return products
+
+        return Changed()
+
+
+class OwesAtoms(FallsApart):
+    products: ClassVar[dict[str, float]] = {"H2": 2.0, "He": -1.0}
+
+
 @pytest.mark.parametrize(
     ("mutant", "law"),
     [
+        (FallsApart, "the crystal's atoms"),
+        (OwesAtoms, "positive shares"),
         (OnAnotherScale, "takes the scale"),
         (LacksAll, "lacks nothing"),
         (BelowItself, "below the hull that it joins"),

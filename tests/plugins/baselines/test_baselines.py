@@ -33,6 +33,12 @@ def salt(*, first: int = NA, second: int = CL, a: float = 4.0) -> Record:
 
 def test_probabilities_are_those_of_pymatgen() -> None:
     table, own = SubstitutionProbability(), Substitutions(1e-3)
+    rng = np.random.default_rng(0)
+    ions = sorted((s.Z, int(s.oxi_state)) for s in table.species if float(s.oxi_state).is_integer())
+    for _ in range(300):
+        new, old = (ions[place] for place in rng.integers(len(ions), size=2))
+        pair = [Species(elements.symbols[z], state) for z, state in (new, old)]
+        assert own.probability(new, old) == pytest.approx(table.cond_prob(*pair))
     for new, old in (
         ((NA, 1), (LI, 1)),
         ((LI, 1), (NA, 1)),
@@ -61,26 +67,43 @@ def test_exchanges_of_rock_salt_are_all_that_counting_by_hand_finds() -> None:
         assert chance == pytest.approx(by_hand[ions] / total)
 
 
-def test_ions_are_drawn_as_often_as_their_probabilities_say() -> None:
-    known = [salt(first=z) for z in (LI, NA, 19, 37, 55) for _ in range(5)]
-    session = IonExchange().open([*known, *KNOWN[:500]][:25])
-    drawn = [sample.crystal for sample in generated(session, 600, seed=0)]
-    cations = Counter(int(c.numbers[0]) for c in drawn if c is not None)
-    assert sum(cations.values()) == 600
-    # From each alkali chloride the others are the likely ones; caesium seldom becomes lithium.
-    assert {LI, NA, 19, 37, 55} <= set(cations)
+def test_exchanges_are_drawn_as_often_as_their_probabilities_say() -> None:
+    others = [Record(r.id, r.crystal, {"energy_above_hull": 1.0}) for r in KNOWN]
+    session = IonExchange().open([Record("salt", salt().crystal), *others])
+    n = 3000
+    drawn = [sample.crystal for sample in generated(session, n, seed=0)]
+    pairs = Counter(tuple(c.numbers.tolist()) for c in drawn if c is not None)
+    expected: Counter[tuple[int, ...]] = Counter()
+    exchange = Substitutions(1e-3).exchanges((((NA, 1), 1), ((CL, -1), 1)))
+    for ions, chance in zip(exchange.ions, exchange.chances, strict=True):
+        expected[tuple(z for z, _ in ions)] += float(chance)
+    assert sum(pairs.values()) == n
+    assert set(pairs) <= set(expected)
+    for pair, chance in expected.items():
+        # Five standard deviations of a count.
+        assert abs(pairs[pair] - n * chance) < 5 * np.sqrt(n * chance) + 1
 
 
 def test_children_are_neutral_new_in_an_element_and_keep_their_sites() -> None:
     session = IonExchange().open(KNOWN)
-    parents = {record.crystal.frac.tobytes(): record.crystal for record in KNOWN}
+    parents: dict[bytes, list[Crystal]] = {}
+    for record in KNOWN:
+        parents.setdefault(record.crystal.frac.tobytes(), []).append(record.crystal)
     drawn = [sample.crystal for sample in generated(session, 200, seed=3)]
     assert all(crystal is not None for crystal in drawn)
     for child in drawn:
         assert child is not None
         assert child.oxidation is not None
         assert child.oxidation.sum() == 0
-        assert child.frac.tobytes() in parents
+        kept = parents[child.frac.tobytes()]
+        assert not all(np.array_equal(child.numbers, parent.numbers) for parent in kept)
+        alike = [_kinds(parent) == _kinds(child) for parent in kept]
+        assert any(alike)
+
+
+def _kinds(crystal: Crystal) -> list[int]:
+    """Which sites hold one element, whichever it is."""
+    return [int(np.flatnonzero(crystal.numbers == z)[0]) for z in crystal.numbers]
 
 
 def test_unseen_formulas_are_not_those_of_the_dataset() -> None:
@@ -112,8 +135,13 @@ def test_compounds_that_the_table_lacks_are_failed_samples_and_the_rest_goes_on(
     assert all("no exchange in 3 compounds" in sample.error for sample in samples)
     with pytest.raises(BadCrystal, match="no exchange"):
         session.draw(np.random.default_rng(0))
-    mixed = list(generated(IonExchange(tries=3).open([*lost, *[salt()] * 5]), 40, seed=0))
-    assert len(mixed) == 40
+    # Others only lend the volumes of their elements.
+    others = [Record(r.id, r.crystal, {"energy_above_hull": 1.0}) for r in KNOWN]
+    parents = [*lost, *[salt()] * 5, *others]
+    mixed = list(generated(IonExchange(tries=1).open(parents), 40, seed=0))
+    assert [sample.index for sample in mixed] == list(range(40))
+    # Half of the parents cannot be exchanged, and one try is all there is.
+    assert 5 < sum(sample.crystal is None for sample in mixed) < 35
 
 
 def shape(crystal: Crystal) -> tuple[bytes, bytes]:
