@@ -232,8 +232,8 @@ def _keep(options: argparse.Namespace, out: Path) -> None:
             "total_energy_ev": pa.float64(),
             "converged": pa.bool_(),
             "numbers": pa.list_(pa.uint8()),
-            "lattice": pa.list_(pa.float32()),
-            "frac_coords": pa.list_(pa.float32()),
+            "lattice": pa.list_(pa.float64()),
+            "frac_coords": pa.list_(pa.float64()),
         }
     )
     pq.write_table(
@@ -263,8 +263,8 @@ def _keep_drawn(options: argparse.Namespace, out: Path) -> None:
             "id": pa.string(),
             "arm": pa.string(),
             "numbers": pa.list_(pa.uint8()),
-            "lattice": pa.list_(pa.float32()),
-            "frac_coords": pa.list_(pa.float32()),
+            "lattice": pa.list_(pa.float64()),
+            "frac_coords": pa.list_(pa.float64()),
         }
     )
     table = pa.Table.from_pylist(rows, schema)
