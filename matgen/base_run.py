@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from matgen.errors import BadOptions
+from matgen.models.store import SHIPPED, find_model
 from matgen.roles.backbone import Backbone
 from matgen.roles.component import Component
 from matgen.roles.condition import Condition
 from matgen.roles.dataset import DatasetSource
-from matgen.run_dir import Run, load_run, shipped_model
+from matgen.run_dir import Run, load_run
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
-
-SHIPPED: Final = "default"
-"""What stands for the model that comes with matgen where a run is named."""
 
 C = TypeVar("C", bound=Component)
 
@@ -43,7 +40,7 @@ class BaseRun:
             BadFile, NewerFormat, UnknownName: see ``load_run``.
         """
         shipped = name == SHIPPED
-        folder = shipped_model() if shipped else Path(name)
+        folder = find_model(name)
         return cls(SHIPPED if shipped else str(folder.resolve()), load_run(folder, catalog))
 
     def dataset(

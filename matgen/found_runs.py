@@ -32,13 +32,16 @@ class DamagedRun:
 
 def find_runs(folder: Path) -> list[StoredRun | DamagedRun]:
     """Return the runs in a folder, and those one level below it; the newest first."""
-    found: list[StoredRun | DamagedRun] = []
-    for path in _run_folders(folder, levels=2):
-        try:
-            found.append(read_run(path))
-        except BadFile as error:
-            found.append(DamagedRun(path, (str(error),)))
+    found = [read_or_damaged(path) for path in _run_folders(folder, levels=2)]
     return sorted(found, key=lambda run: (run.created, run.folder.name), reverse=True)
+
+
+def read_or_damaged(folder: Path) -> StoredRun | DamagedRun:
+    """Return the run in a folder, whatever its state."""
+    try:
+        return read_run(folder)
+    except BadFile as error:
+        return DamagedRun(folder, (str(error),))
 
 
 def _run_folders(folder: Path, levels: int) -> Iterator[Path]:

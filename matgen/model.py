@@ -28,9 +28,10 @@ from matgen.errors import BadCrystal, BadOptions, CrystalError
 from matgen.generation.decoder import Request
 from matgen.generation.generate import SamplePlan, generate
 from matgen.generation.model_decoder import ready_to_sample, sequence_log_probs
+from matgen.models.store import find_model
 from matgen.plan import resolve_sampler
 from matgen.records import AskedValue, Crystal, PropertyValue, Sample, Tokens, ValueRange
-from matgen.run_dir import Run, load_model, shipped_model
+from matgen.run_dir import Run, load_model
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -98,7 +99,8 @@ class Model:
         """Read a run directory.
 
         Args:
-            path: Of the run; the shipped model if left out.
+            path: Of the run, or a name that ``matgen model list`` shows; the shipped model if
+                left out.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
             precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
 
@@ -107,8 +109,7 @@ class Model:
         """
         catalog = Catalog.load()
         where = pick_device(device)
-        folder = shipped_model() if path is None else Path(path)
-        network, run = load_model(folder, catalog, device=where)
+        network, run = load_model(find_model(path), catalog, device=where)
         return cls(network, run, catalog, where, pick_precision(precision, where))
 
     @property

@@ -22,6 +22,7 @@ from matgen.commands.data import app as data_app
 from matgen.commands.dft import app as dft_app
 from matgen.commands.evaluate import app as evaluate_app
 from matgen.commands.hull import app as hull_app
+from matgen.commands.models import app as models_app
 from matgen.commands.plugins import app as plugins_app
 from matgen.commands.registry import registry
 from matgen.commands.runs import app as runs_app
@@ -122,6 +123,7 @@ app.command()(shortlist)
 app.add_typer(dft_app, name="dft")
 app.add_typer(hull_app, name="hull")
 app.add_typer(runs_app, name="runs")
+app.add_typer(models_app, name="model")
 
 
 def _version(asked: bool) -> None:

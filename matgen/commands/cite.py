@@ -19,11 +19,12 @@ def cite(
     Example: `matgen cite runs/high`
     """
     from matgen.commands.console import catalog_of
+    from matgen.models.store import find_model
     from matgen.roles.citing import with_parts
-    from matgen.run_dir import load_run, shipped_model
+    from matgen.run_dir import load_run
 
     catalog = catalog_of(ctx)
-    loaded = load_run(run or shipped_model(), catalog)
+    loaded = load_run(find_model(run), catalog)
     spec = loaded.spec
     dataset = catalog.restore(loaded.info["dataset"])
     components = [dataset, spec.representation, spec.ordering, spec.backbone, *spec.conditions]

@@ -58,7 +58,7 @@ def fetch(
         raise BadOptions(f"{name} needs no download: use it with --dataset {name}")
     folder = dataset.folder()
     try:
-        with _Bars() as bars:
+        with Bars() as bars:
             dataset.fetch(folder, observer=bars, api_key=api_key)
     except KeyboardInterrupt:
         say(f"stopped; what arrived is in {folder}, and the same command goes on from there")
@@ -80,14 +80,14 @@ def fetch(
     typer.echo(str(folder))
 
 
-class _Bars:
+class Bars:
     """A progress bar for each part of a download; an observer of it."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> _Bars:
+    def __enter__(self) -> Bars:
         from rich.console import Console
         from rich.progress import (
             BarColumn,

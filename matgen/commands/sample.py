@@ -200,8 +200,9 @@ def sample(
     from matgen.errors import BadOptions
     from matgen.generation.generate import Progress, SamplePlan, generate
     from matgen.io.writing import FILE_SUFFIXES, check_target, write_samples
+    from matgen.models.store import find_model
     from matgen.plan import resolve_ranking, resolve_sampler
-    from matgen.run_dir import load_model, load_run, shipped_model
+    from matgen.run_dir import load_model, load_run
 
     started = time.perf_counter()
     log_to_stderr()
@@ -226,7 +227,7 @@ def sample(
         raise BadOptions("--dataset is what --generator starts from; a model has its own")
     where = pick_device(device)
     exact = pick_precision(precision, where)
-    run = load_run(model or shipped_model(), catalog)
+    run = load_run(find_model(model), catalog)
     conditions = run.spec.conditions
     aliases = catalog.choices.file.aliases.get("condition", {})
     if conds is not None and cond:

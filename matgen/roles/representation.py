@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -44,6 +44,9 @@ class Vocabulary:
         continuous: Ids that carry a value.
         scales: What quantised tokens mean: quantity to the value of bin 0, the step, and the number
             of bins, in the unit that its name gives (``a_ang``).
+        features_VF: (V, F) float32, what is known of each token before anything is learned, for
+            networks that can use it; None where the representation says nothing. Follows from the
+            representation, so it is neither stored nor compared.
     """
 
     names: tuple[str, ...]
@@ -52,6 +55,7 @@ class Vocabulary:
     end: int
     continuous: tuple[int, ...] = ()
     scales: tuple[tuple[str, float, float, int], ...] = ()
+    features_VF: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -52,9 +52,9 @@ class MpLe20(DatasetSource):
         "Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (MP-20)",
     )
 
-    rows: Literal["stable", "all"] = "stable"
+    rows: Literal["stable", "all", "mp20"] = "stable"
     """``stable``: energy above the hull of at most 0.1 eV/atom. ``all``: whatever its energy, also
-    unknown."""
+    unknown. ``mp20``: MP-20 and nothing else, to compare with what was trained on that."""
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -112,10 +112,17 @@ class MpLe20(DatasetSource):
         """Return (R,) whether a row is in the split."""
         validation = is_validation(table)
         chosen = validation if split == "val" else ~shares_validation(table, validation)
+        if self.rows == "mp20":
+            chosen = chosen & is_mp20(table)
         if self.rows == "stable":
             # NaN, an unknown energy, compares as false.
             chosen = chosen & (numbers_column(table, "energy_above_hull") <= STABLE_EV_PER_ATOM)
         return chosen
+
+
+def is_mp20(table: CrystalTable) -> NDArray[np.bool_]:
+    """Return (R,) whether a row belongs to MP-20, training or validation."""
+    return np.array([bool(split) for split in texts_column(table, "mp20_split")])
 
 
 def is_validation(table: CrystalTable) -> NDArray[np.bool_]:

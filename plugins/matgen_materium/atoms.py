@@ -25,6 +25,7 @@ from matgen_materium.cells import (
     squared_shape,
 )
 from matgen_materium.equivalent_cells import equivalent_cells
+from matgen_materium.token_features import token_features
 
 if TYPE_CHECKING:
     from matgen import Ordering
@@ -92,6 +93,7 @@ class Atoms(Representation):
             start=SOS,
             end=EOS,
             scales=self.bins.scales,
+            features_VF=token_features(self),
         )
 
     @cached_property

@@ -36,6 +36,12 @@ class Llama(Backbone):
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping an attention weight in training. The paper does not say where its
     dropout sits; here it costs much, since most fast kernels cannot do it."""
+    token_features: bool = False
+    """Whether vectors of tokens are learned ones plus a learned map of what the representation
+    knows of its tokens (``Vocabulary.features_VF``). The paper learns every token by itself."""
+    learned_positions: bool = False
+    """Whether every place in the sequence has a learned vector, besides the rotation of queries and
+    keys, which tells distances alone. The paper has none."""
     rope_base: float = Field(default=10_000.0, gt=1)
     """Ratio of the slowest to the fastest wavelength of the rotary positions."""
     value_components: int = Field(default=8, ge=1)
@@ -51,8 +57,7 @@ class Llama(Backbone):
         return self
 
     def build(self, vocabulary: Vocabulary, max_positions: int) -> LanguageModel:
-        """Return the network; rotary positions have no table, so any length can be read."""
+        """Return the network; without learned positions any length can be read."""
         from matgen_materium.llama_network import LlamaNetwork
 
-        del max_positions
-        return LlamaNetwork(self, vocabulary)
+        return LlamaNetwork(self, vocabulary, max_positions)

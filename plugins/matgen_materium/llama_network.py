@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad, silu
+from torch.nn.functional import embedding, linear, pad, silu
 
 from matgen.nn.attention import attention, cached_attention
 from matgen.nn.elementwise import RmsNorm, add_dropped, by_hand, dropped
@@ -35,12 +35,21 @@ INIT_STD = 0.02
 class LlamaNetwork(LanguageModel):
     """Embeddings, blocks, a last norm, and logits through the embeddings again (tied)."""
 
-    def __init__(self, settings: Llama, vocabulary: Vocabulary) -> None:
+    def __init__(self, settings: Llama, vocabulary: Vocabulary, max_positions: int) -> None:
         super().__init__()
         self.settings = settings
         self.width = settings.width
         n_vocabulary = len(vocabulary)
         self.embedding = nn.Embedding(n_vocabulary, settings.width)
+        self.token_map: nn.Linear | None = None
+        if settings.token_features and vocabulary.features_VF is not None:
+            features_VF = torch.as_tensor(vocabulary.features_VF)
+            self.token_map = nn.Linear(features_VF.shape[1], settings.width, bias=False)
+            self.register_buffer("_features_VF", features_VF, persistent=False)
+        self._finished_VD: Tensor | None = None
+        self.places: nn.Embedding | None = None
+        if settings.learned_positions:
+            self.places = nn.Embedding(max_positions, settings.width)
         self.dropout = settings.dropout
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.norm = RmsNorm(settings.width)
@@ -64,9 +73,14 @@ class LlamaNetwork(LanguageModel):
         """The embedding, which is the output, too."""
         return {"embedding.weight": 0}
 
+    @property
+    def position_axes(self) -> Mapping[str, int]:
+        """The vectors of places, where there are any."""
+        return {} if self.places is None else {"places.weight": 0}
+
     def embed(self, ids: Tensor, values: Tensor | None) -> Tensor:
         """Return (…, D): the token's vector, plus its value's where it is continuous."""
-        x_D: Tensor = self.embedding(ids)
+        x_D: Tensor = embedding(ids, self._vectors())
         if self.value_embedding is not None:
             assert values is not None
             x_D = x_D + self.value_embedding(ids, values)
@@ -74,7 +88,9 @@ class LlamaNetwork(LanguageModel):
 
     def hidden(self, x_TD: Tensor, layout: Layout) -> Tensor:
         """Return (T, D) hidden states, normalised."""
-        rotation = self._rotations(positions(layout, x_TD.shape[0], x_TD.device))
+        places_T = positions(layout, x_TD.shape[0], x_TD.device)
+        x_TD = self._placed(x_TD, places_T)
+        rotation = self._rotations(places_T)
         p, training = self.settings.attention_dropout, self.training
 
         def attend(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor) -> Tensor:
@@ -103,6 +119,7 @@ class LlamaNetwork(LanguageModel):
         assert isinstance(cache, KVCache)
         n = x_BnD.shape[1]
         step = cache.begin_step(n, counts)
+        x_BnD = self._placed(x_BnD, step.positions_Bn)
         rotation = self._rotations(step.positions_Bn)
         for layer, block in enumerate(self.blocks):
 
@@ -116,12 +133,33 @@ class LlamaNetwork(LanguageModel):
 
     def logits(self, h_D: Tensor) -> Tensor:
         """Return (…, V) float32 logits through the tied embedding."""
-        weight_VD = self.embedding.weight
+        weight_VD = self._vectors()
         n = weight_VD.shape[0]
         if self.training:
             # Products whose sides are multiples of 8 are the fast ones, on CPUs and GPUs.
             weight_VD = pad(weight_VD, (0, 0, 0, -n % 8))
         return linear(h_D, weight_VD)[..., :n].float()
+
+    def train(self, mode: bool = True) -> LlamaNetwork:  # noqa: FBT001, FBT002 - torch's signature
+        """Change between training and use; vectors of tokens are added up anew for either."""
+        self._finished_VD = None
+        super().train(mode)
+        return self
+
+    def _vectors(self) -> Tensor:
+        """Return (V, D) vectors of the tokens, added up once while nothing is learned."""
+        if self.token_map is None:
+            return self.embedding.weight
+        if self._finished_VD is not None and not torch.is_grad_enabled():
+            return self._finished_VD
+        vectors_VD: Tensor = self.embedding.weight + self.token_map(self._features_VF)
+        if not self.training and not torch.is_grad_enabled():
+            self._finished_VD = vectors_VD.float()
+        return vectors_VD
+
+    def _placed(self, x_D: Tensor, places: Tensor) -> Tensor:
+        """Return the stream with the vector of each place added, where places have one."""
+        return x_D if self.places is None else x_D + self.places(places).to(x_D.dtype)
 
     def _normalised(self, x_D: Tensor) -> Tensor:
         h_D: Tensor = self.norm(x_D)
