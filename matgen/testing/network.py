@@ -97,7 +97,7 @@ def check_condition(
 
 
 def check_backbone(backbone: Backbone, *, max_positions: int = 24) -> None:
-    """Check a backbone with and without continuous tokens in the vocabulary.
+    """Check a backbone with and without continuous tokens in a vocabulary that knows its tokens.
 
     A later token never changes an earlier position; packed, dense and single sequences agree, and
     so do cached steps of any lengths, after taking, putting and rewinding rows; weights are drawn
@@ -110,7 +110,10 @@ def check_backbone(backbone: Backbone, *, max_positions: int = 24) -> None:
     """
     for continuous in ((), (2,)):
         names = tuple(f"t{k}" for k in range(11))
-        vocabulary = Vocabulary(names, ("any",) * 11, start=0, end=1, continuous=continuous)
+        known = np.random.default_rng(0).normal(size=(11, 5)).astype(np.float32)
+        vocabulary = Vocabulary(
+            names, ("any",) * 11, start=0, end=1, continuous=continuous, features_VF=known
+        )
         model = _built(backbone, vocabulary, max_positions)
         twin = _built(backbone, vocabulary, max_positions).state_dict()
         for name, weight in model.state_dict().items():

@@ -46,6 +46,7 @@ class LlamaNetwork(LanguageModel):
             features_VF = torch.as_tensor(vocabulary.features_VF)
             self.token_map = nn.Linear(features_VF.shape[1], settings.width, bias=False)
             self.register_buffer("_features_VF", features_VF, persistent=False)
+            self.register_load_state_dict_post_hook(lambda *_: self._forget_vectors())
         self._finished_VD: Tensor | None = None
         self.places: nn.Embedding | None = None
         if settings.learned_positions:
@@ -142,9 +143,12 @@ class LlamaNetwork(LanguageModel):
 
     def train(self, mode: bool = True) -> LlamaNetwork:  # noqa: FBT001, FBT002 - torch's signature
         """Change between training and use; vectors of tokens are added up anew for either."""
-        self._finished_VD = None
+        self._forget_vectors()
         super().train(mode)
         return self
+
+    def _forget_vectors(self) -> None:
+        self._finished_VD = None
 
     def _vectors(self) -> Tensor:
         """Return (V, D) vectors of the tokens, added up once while nothing is learned."""
@@ -159,7 +163,12 @@ class LlamaNetwork(LanguageModel):
 
     def _placed(self, x_D: Tensor, places: Tensor) -> Tensor:
         """Return the stream with the vector of each place added, where places have one."""
-        return x_D if self.places is None else x_D + self.places(places).to(x_D.dtype)
+        if self.places is None:
+            return x_D
+        # Positions past a row's count are garbage and may lie beyond the table.
+        inside = places.clamp(max=self.places.num_embeddings - 1)
+        placed_D: Tensor = x_D + self.places(inside).to(x_D.dtype)
+        return placed_D
 
     def _normalised(self, x_D: Tensor) -> Tensor:
         h_D: Tensor = self.norm(x_D)

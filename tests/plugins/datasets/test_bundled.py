@@ -54,6 +54,15 @@ def test_validation_is_that_of_mp20(everything, frame):
     }
 
 
+def test_rows_of_mp20_are_its_two_splits_and_nothing_else(everything, frame):
+    chosen = {split: list(MpLe20(rows="mp20").records(split)) for split in ("train", "val")}
+    for split, records in chosen.items():
+        wanted = [r.id for r in everything[split] if frame[r.id]["mp20_split"] == split]
+        assert [r.id for r in records] == wanted
+    assert len(chosen["train"]) == 25_968 - 471
+    assert len(chosen["val"]) == 8_663
+
+
 def test_stable_rows_are_those_at_most_a_tenth_above_the_hull(stable, everything, frame):
     for split in ("train", "val"):
         assert [r.id for r in stable[split]] == [
@@ -95,7 +104,8 @@ def test_records_come_in_the_same_order_each_time(stable):
 
 
 def test_the_choice_of_rows_changes_the_fingerprint():
-    assert MpLe20().fingerprint() != MpLe20(rows="all").fingerprint()
+    prints = {MpLe20(rows=rows).fingerprint() for rows in ("stable", "all", "mp20")}
+    assert len(prints) == 3
     assert MpLe20().fingerprint() == MpLe20().fingerprint()
 
 
