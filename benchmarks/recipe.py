@@ -106,6 +106,10 @@ ARMS: Mapping[str, Arm] = {
     "coordinates-twice": Arm(("training.kind_weights={coordinate=2.0}",)),
     # TOML has no null; no gradient is as long as this.
     "clip-off": Arm(("training.gradient_clip=1e9",)),
+    "plain-tokens": Arm(("backbone.token_features=false",)),
+    "plain-positions": Arm(("backbone.learned_positions=false",)),
+    "plain-both": Arm(("backbone.token_features=false", "backbone.learned_positions=false")),
+    "lattice-first": Arm(("representation.lattice=first",)),
     "random-order": Arm((_RANDOM_ORDER,), ordering="random"),
     "random-origins": Arm((_RANDOM_ORIGINS,)),
     "random-cells": Arm((_RANDOM_CELLS,)),

@@ -46,7 +46,9 @@ class LlamaNetwork(LanguageModel):
             features_VF = torch.as_tensor(vocabulary.features_VF)
             self.token_map = nn.Linear(features_VF.shape[1], settings.width, bias=False)
             self.register_buffer("_features_VF", features_VF, persistent=False)
-            self.register_load_state_dict_post_hook(lambda *_: self._forget_vectors())
+            self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]  # torch leaves it so
+                lambda *_: self._forget_vectors()
+            )
         self._finished_VD: Tensor | None = None
         self.places: nn.Embedding | None = None
         if settings.learned_positions:

@@ -29,7 +29,15 @@ DIELECTRIC = Column(title="dielectric", measure="1", centre=9.0, scale=2.0)
 SPEC = ModelSpec(
     Atoms(max_sites=12, inner="coordinates_first"),
     Xyz(),
-    Llama(layers=4, heads=4, width=128, ffn_width=384, dropout=0.3),
+    Llama(
+        layers=4,
+        heads=4,
+        width=128,
+        ffn_width=384,
+        dropout=0.3,
+        token_features=True,
+        learned_positions=True,
+    ),
     (GAP, Density(), DIELECTRIC),
 )
 """Nothing in it is as it would be by default; its network has the sizes of the preset tiny."""
