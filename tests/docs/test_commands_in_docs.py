@@ -172,6 +172,12 @@ def test_the_run_toml_in_the_docs_makes_a_plan(tmp_path: Path) -> None:
     assert [condition.label for condition in plan.spec.conditions] == list(config.conditions or ())
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.name)
+def test_recipes_make_a_plan(path: Path) -> None:
+    plan = resolve_training(TrainConfig.from_toml(path), Catalog.load(), gpu=False)
+    assert plan.dataset.name == "mp_le20"
+
+
 def test_the_registry_toml_in_the_docs_is_one(tmp_path: Path) -> None:
     [text] = toml_blocks("# registry.toml\n")
     file = tmp_path / "registry.toml"
