@@ -13,9 +13,10 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from matgen.data.sketch import share_near
 from matgen.errors import BadFile, BadOptions, UnknownName
 from matgen.generation.guidance import REST
-from matgen.records import AskedValue, ValueRange
+from matgen.records import AskedValue, PropertyValue, ValueRange
 
 if TYPE_CHECKING:
     from matgen.catalog import Catalog
@@ -29,6 +30,8 @@ Request: TypeAlias = "dict[str, AskedValue]"
 
 RANGE: Final = ".."
 """Between the ends of a range, as in 3..5."""
+RARE: Final = 1e-3
+"""Share of the training crystals near a value below which a person is told that they are few."""
 _MOST_REQUESTS: Final = 1_000_000
 """Longest table; more is a mistake."""
 
@@ -181,7 +184,8 @@ def with_rules(
             if request.get(label, value) != value:
                 raise BadOptions(f"{label}={request[label]} is asked for, but the rule is {value}")
     joined = [{**added, **request} for request in grid]
-    _refuse_conflicts(joined, known)
+    fixed = {name: value for rule in rules for name, value in rule.fixes.items()}
+    _refuse_conflicts(joined, known, fixed)
     return joined
 
 
@@ -239,10 +243,27 @@ def outside_training(grid: Sequence[Request], run: Run) -> list[str]:
                         f"{label}={end:g} is outside the training data ({low:g} to {high:g}); "
                         "expect crystals near the edge of that range at best"
                     )
+                elif rare := _rarely_seen(label, end, run):
+                    told[label, end] = rare
     return [
         *(f"no crystal that the model was trained on has a known {c}; {learned}" for c in unseen),
         *told.values(),
     ]
+
+
+def _rarely_seen(label: str, value: float, run: Run) -> str:
+    """Return a sentence where hardly any training crystal is near a value, else ""."""
+    quantiles = run.trained_quantiles.get(label)
+    if quantiles is None:
+        return ""
+    share, width = share_near(value, quantiles)
+    known = run.info["data"]["train"]["known"][label]
+    if share >= RARE:
+        return ""
+    return (
+        f"{label}={value:g}: about {share * known:.0f} of {known:,} training crystals are within "
+        f"{width:.2g} of that; expect the model to miss it often"
+    )
 
 
 def _without_empty_end(row: list[str]) -> list[str]:
@@ -259,12 +280,17 @@ def _known(label: str, known: Mapping[str, Condition], aliases: Mapping[str, str
     return known[label]
 
 
-def _refuse_conflicts(grid: Sequence[Request], known: Mapping[str, Condition]) -> None:
+def _refuse_conflicts(
+    grid: Sequence[Request],
+    known: Mapping[str, Condition],
+    fixed_by_rules: Mapping[str, PropertyValue] | None = None,
+) -> None:
     for request in grid:
         # Of a range, some values may fit though others do not.
         fixed = {k: v for k, v in request.items() if not isinstance(v, ValueRange)}
         for label, value in fixed.items():
             others = {other: v for other, v in fixed.items() if other != label}
+            others |= fixed_by_rules or {}
             if reason := known[label].conflict(value, others):
                 raise BadOptions(f"conditions exclude each other: {reason}")
 

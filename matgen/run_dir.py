@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -53,6 +53,15 @@ class Run:
         """Label to lowest and highest training value of each numeric condition."""
         ranges = self.info["data"]["train"]["range"]
         return {label: (low, high) for label, (low, high) in ranges.items()}
+
+    @property
+    def trained_quantiles(self) -> Mapping[str, Sequence[float]]:
+        """Label to the quantiles of its training values at ``matgen.data.sketch.LEVELS``.
+
+        Runs from before they were kept have none.
+        """
+        found: Mapping[str, Sequence[float]] = self.info["data"]["train"].get("quantiles", {})
+        return found
 
 
 def describe_run(

@@ -143,8 +143,12 @@ def _difference(made: Component, wanted: Component) -> str:
 
 def store_report(store: TokenStore) -> dict[str, object]:
     """Return what a store says of itself, for run.json and ``--json``."""
-    kept = ("fingerprint", "n_sequences", "n_tokens", "dropped", "oxidation", "known", "range")
-    return {key: store.index[key] for key in kept}
+    kept = (
+        "fingerprint", "n_sequences", "n_tokens", "dropped", "oxidation", "known", "range",
+        "quantiles",
+    )  # fmt: skip
+    # Written before there were quantiles, a store lacks them.
+    return {key: store.index[key] for key in kept if key in store.index}
 
 
 def _tell(split: str, store: TokenStore) -> None:

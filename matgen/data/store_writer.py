@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from matgen.atomic import replacing, write_json
 from matgen.data.encoding import Column, SavedPart
 from matgen.data.features import column_features
+from matgen.data.sketch import Sketch
 from matgen.data.token_store import FORMAT
 from matgen.errors import BadOptions
 from matgen.records import PropertyValue, Skipped
@@ -111,6 +112,7 @@ class _Counts:
         self._how: Counter[str] = Counter()
         self._known = {condition.label: 0 for condition in conditions}
         self._ranges: dict[str, list[float]] = {}
+        self._sketches: dict[str, Sketch] = {}
 
     def add(self, notes: Mapping[str, Any]) -> None:  # JSON values
         self._how.update(notes["how"])
@@ -126,6 +128,7 @@ class _Counts:
         if numbers:
             ends = [*self._ranges.get(condition.label, []), min(numbers), max(numbers)]
             self._ranges[condition.label] = [min(ends), max(ends)]
+            self._sketches.setdefault(condition.label, Sketch()).add(numbers)
 
     def to_json(self) -> dict[str, object]:
         """Return what the index says of them."""
@@ -134,6 +137,7 @@ class _Counts:
             "oxidation": dict(self._how),
             "known": self._known,
             "range": self._ranges,
+            "quantiles": {label: sketch.quantiles() for label, sketch in self._sketches.items()},
         }
 
 

@@ -21,6 +21,7 @@ from matgen.errors import BadOptions, WorkerDied
 from matgen.generation.shard import ShardPlan, draw_shard
 from matgen.generation.unique import write_unique
 from matgen.io.digests import sha256_of
+from matgen.io.lock import alone_in
 from matgen.io.shard_manifest import UNIQUE, ShardManifest, refuse_another
 from matgen.roles.executor import Executor
 
@@ -93,10 +94,20 @@ def sample_shards(
 
     Raises:
         BadOptions: the folder holds something else, or samples of another plan.
+        UserError: another process is drawing into it.
         WorkerDied: workers died over one shard again and again.
         OSError: the folder cannot be written to; what was finished is kept.
     """
-    manifest = _begun(plan, described, versions)
+    if plan.folder.exists() and not plan.folder.is_dir():
+        raise BadOptions(f"{plan.folder} is a file; choose a folder to write shards to")
+    with alone_in(plan.folder, "is sampling into"):
+        return _drawn(plan, executor, _begun(plan, described, versions), observer)
+
+
+def _drawn(
+    plan: ShardPlan, executor: Executor, manifest: ShardManifest, observer: ShardObserver
+) -> ShardManifest:
+    """Return the manifest once all shards are there."""
     pace = _Pace(manifest, observer)
     deaths: Counter[int] = Counter()
     while not manifest.is_complete:
@@ -159,8 +170,6 @@ def _begun(
 ) -> ShardManifest:  # JSON values
     """Return the manifest to go on with; the folder is cleared of what is broken."""
     folder = plan.folder
-    if folder.exists() and not folder.is_dir():
-        raise BadOptions(f"{folder} is a file; choose a folder to write shards to")
     fresh = ShardManifest(
         plan=dict(described),
         versions=dict(versions),
@@ -168,7 +177,7 @@ def _begun(
         shard_size=plan.shard_size,
         file_format=plan.file_format,
     )
-    saved = ShardManifest.read(folder) if folder.is_dir() else None
+    saved = ShardManifest.read(folder)
     if saved is not None and not saved.shards:
         # Nothing was drawn yet, as after a mistake in a setting: any plan may begin here.
         _clear(folder)
@@ -177,11 +186,10 @@ def _begun(
         fresh.write(folder)
         return fresh
     if saved is None:
-        if folder.is_dir() and any(folder.iterdir()):
+        if any(folder.iterdir()):
             raise BadOptions(
                 f"{folder} holds files and no samples in shards; choose another folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
         fresh.write(folder)
         return fresh
     refuse_another({**saved.plan, **_layout(saved)}, {**fresh.plan, **_layout(fresh)}, folder)

@@ -114,7 +114,8 @@ class Condition(Component):
 
         Args:
             value: Of this condition.
-            others: Label to value of every other condition in the same request.
+            others: Label to value of every other condition in the same request, and what rules fix
+                (``Constraint.fixes``).
         """
         del value, others
         return ""

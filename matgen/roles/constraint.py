@@ -84,6 +84,15 @@ class Constraint(Component):
         return {}
 
     @property
+    def fixes(self) -> Mapping[str, float]:
+        """What the rule fixes though no condition asks for it: quantity, with its unit, to value.
+
+        ``{"volume_ang3": 66.4}`` of a cell. Conditions that know the quantity read it in
+        ``conflict``.
+        """
+        return {}
+
+    @property
     def orders_sites(self) -> bool:
         """Whether this rule says itself in which order sites are written.
 

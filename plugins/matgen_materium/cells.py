@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -49,6 +50,13 @@ def squared_shape(
 ) -> NDArray[np.float64]:
     """Return (V / abc)², negative where the angles close no cell; broadcasts."""
     return 1.0 - cos_alpha**2 - cos_beta**2 - cos_gamma**2 + 2.0 * cos_alpha * cos_beta * cos_gamma
+
+
+def cell_volume(parameters: Sequence[float]) -> float:
+    """Return the volume of six parameters, Å³; 0 where the angles close no cell."""
+    a, b, c = parameters[:3]
+    squared = squared_shape(*np.cos(np.radians(np.array(parameters[3:]))))
+    return float(a * b * c * np.sqrt(np.maximum(squared, 0.0)))
 
 
 def _cosines(angles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,21 +6,26 @@ Source: Materium, arXiv:2512.07486: log(x + 10⁻³) for band gap and magnetic d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from matgen import Condition, Crystal, ScalarCondition
+from matgen.crystal.composition import parse_formula
 from matgen.crystal.properties import density, hhi
+from matgen.elements import masses
 from matgen.errors import BadOptions
+from matgen.units import GRAM_PER_CM3_PER_DALTON_PER_ANGSTROM3
 
 if TYPE_CHECKING:
     from torch import nn
 
     from matgen.records import PropertyValue
 
+_SAME_DENSITY = 0.02
+"""Relative difference up to which densities are one: cells are rounded to the points of a grid."""
 _PAPER = ("Materium, arXiv:2512.07486",)
 
 
@@ -32,6 +37,26 @@ class Density(ScalarCondition):
     minimum = 0.01
     maximum = 30.0
     cites = _PAPER
+
+    def conflict(self, value: PropertyValue, others: Mapping[str, PropertyValue]) -> str:
+        """Compare with what a cell of given volume and formula weighs."""
+        volume, formula = others.get("volume_ang3"), others.get("reduced_formula")
+        if volume is None or formula is None or not float(volume):
+            return ""
+        counts = parse_formula(str(formula))
+        mass = sum(count * float(masses[number]) for number, count in counts.items())
+        of_one = mass / float(volume) * GRAM_PER_CM3_PER_DALTON_PER_ANGSTROM3
+        n_sites = others.get("n_sites")
+        # Multiples of the formula; without a number of sites the nearest one may be meant.
+        n = max(1, round(float(value) / of_one))
+        if n_sites is not None:
+            n = round(float(n_sites) / sum(counts.values()))
+        if abs(n * of_one - float(value)) <= _SAME_DENSITY * float(value):
+            return ""
+        return (
+            f"{n} {formula} in a cell of {float(volume):.1f} Å3 have {n * of_one:.3g} g/cm3, not "
+            f"{float(value):g}"
+        )
 
     def achieved(self, crystal: Crystal) -> float:
         """Return the density of the crystal, g/cm³."""

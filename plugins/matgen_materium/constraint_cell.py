@@ -12,9 +12,10 @@ from pydantic import field_validator
 
 from matgen import Constraint
 from matgen.errors import BadOptions
-from matgen_materium.cells import lattice_parameters
+from matgen_materium.cells import cell_volume, lattice_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from matgen import Grammar, Representation
@@ -59,6 +60,11 @@ class Cell(Constraint):
             only_crystal(text, cls.name).lattice
         ).tolist()
         return cls(parameters=(a, b, c, alpha, beta, gamma))
+
+    @property
+    def fixes(self) -> Mapping[str, float]:
+        """The volume of the cell."""
+        return {"volume_ang3": cell_volume(self.parameters)}
 
     def bind(self, representation: Representation) -> Grammar:
         """Return the grammar that allows one token for each lattice parameter.

@@ -14,9 +14,10 @@ from pydantic import model_validator
 
 from matgen import Constraint, elements
 from matgen.errors import BadOptions
-from matgen_materium.cells import lattice_parameters
+from matgen_materium.cells import cell_volume, lattice_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from matgen import Crystal, Grammar, Representation
@@ -103,6 +104,11 @@ class Start(Constraint):
             states=tuple(states),
             cell=tuple(parameters),
         )
+
+    @property
+    def fixes(self) -> Mapping[str, float]:
+        """The volume of the cell, where it is given."""
+        return {"volume_ang3": cell_volume(self.cell)} if self.cell else {}
 
     def join(self, other: Constraint) -> Constraint | None:
         """Return the same rule where the other one is equal; two starts contradict each other.

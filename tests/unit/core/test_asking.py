@@ -9,6 +9,7 @@ import pytest
 
 from matgen.asking import (
     checked_request,
+    outside_training,
     parse_constraints,
     parse_guidance,
     parse_requests,
@@ -16,9 +17,10 @@ from matgen.asking import (
     with_rules,
 )
 from matgen.catalog import Catalog
+from matgen.data.sketch import LEVELS
 from matgen.errors import BadFile, BadOptions, UnknownName
 from matgen.records import ValueRange
-from matgen.run_dir import load_run, shipped_model
+from matgen.run_dir import Run, load_run, shipped_model
 
 CATALOG = Catalog.load()
 RUN = load_run(shipped_model(), CATALOG)
@@ -154,3 +156,43 @@ def test_numbers_of_any_library_are_plain_numbers() -> None:
     )
     assert asked == {"density": 4.5, "n_sites": 8.0, "hhi": ValueRange(1.0, 2.0)}
     assert all(type(value) in {float, ValueRange} for value in asked.values())
+
+
+def test_where_hardly_any_crystal_was_the_model_is_said_to_miss() -> None:
+    train = dict(RUN.info["data"]["train"])
+    quantiles = np.quantile([*np.linspace(1.0, 9.0, 5_000).tolist(), 19.0], LEVELS).tolist()
+    told = {"quantiles": {"density": quantiles}, "range": {"density": [1, 19]}}
+    info = {**RUN.info, "data": {"train": {**train, **told, "known": {"density": 5_001}}}}
+    run = Run(RUN.folder, RUN.spec, info)
+    assert outside_training([{"density": 5.0}, {"density": ValueRange(2.0, 8.0)}], run) == []
+    [remark] = outside_training([{"density": 15.0}], run)
+    assert remark.startswith("density=15: about 0 of 5,001 training crystals are within 0.2 of")
+    [remark] = outside_training([{"density": 25.0}], run)
+    assert "outside the training data" in remark
+
+
+@pytest.mark.parametrize(
+    ("rules", "density", "said"),
+    [
+        (["cell=4,4,4,90,90,90", "formula=NaCl", "n_sites=2"], 3.0, "1 NaCl in a cell of 64.0"),
+        (["cell=4,4,4,90,90,90", "formula=NaCl"], 2.0, "have 1.52 g/cm3, not 2"),
+        (["cell=4,4,4,90,90,90", "formula=NaCl", "n_sites=4"], 1.516, "2 NaCl in a cell"),
+    ],
+)
+def test_a_density_that_cell_and_formula_exclude_is_refused(
+    rules: list[str], density: float, said: str
+) -> None:
+    bound = parse_constraints(rules, CATALOG, RUN)
+    with pytest.raises(BadOptions, match=said):
+        with_rules([{"density": density}], bound, KNOWN)
+
+
+@pytest.mark.parametrize("rules", [["n_sites=2"], ["n_sites=4"], []])
+def test_a_density_that_cell_and_formula_have_is_taken(rules: list[str]) -> None:
+    rules = ["cell=4,4,4,90,90,90", "formula=NaCl", *rules]
+    density = 3.033 if "n_sites=4" in rules else 1.516
+    bound = parse_constraints(rules, CATALOG, RUN)
+    [request] = with_rules([{"density": density}], bound, KNOWN)
+    assert request["density"] == density
+    # Without a formula any density may be met.
+    with_rules([{"density": 29.0}], parse_constraints(rules[:1], CATALOG, RUN), KNOWN)

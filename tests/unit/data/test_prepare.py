@@ -14,6 +14,7 @@ import pytest
 from matgen import DatasetSource, Record
 from matgen.data import prepare as preparing
 from matgen.data.prepare import prepare
+from matgen.data.sketch import LEVELS
 from matgen.errors import BadFile, BadOptions
 from matgen_executors.local import LocalExecutor
 from matgen_executors.processes import ProcessExecutor
@@ -230,6 +231,8 @@ def test_a_fitted_condition_is_saved_with_the_mean_of_what_is_known(tmp_path: Pa
     assert condition.scale == pytest.approx(np.sqrt(1.25))
     assert store.index["known"] == {"hardness": 4}
     assert store.index["range"] == {"hardness": [2.0, 5.0]}
+    quantiles = store.index["quantiles"]["hardness"]
+    assert (len(quantiles), quantiles[0], quantiles[-1]) == (len(LEVELS), 2.0, 5.0)
 
 
 def test_validation_sees_conditions_as_they_were_fitted_to_the_training_data(

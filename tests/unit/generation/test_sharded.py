@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from matgen.atomic import write_tensors
-from matgen.errors import BadFile, BadOptions, WorkerDied
+from matgen.errors import BadFile, BadOptions, UserError, WorkerDied
 from matgen.generation.generate import SamplePlan, generate
 from matgen.generation.shard import ModelFile, ShardPlan
 from matgen.generation.sharded import REDONE_AT_MOST, sample_shards
 from matgen.generation.unique import write_unique
 from matgen.io.digests import sha256_of
+from matgen.io.lock import alone_in
 from matgen.io.reading import read_samples
 from matgen.io.shard_manifest import ShardManifest
 from matgen.records import Sample
@@ -153,3 +154,10 @@ def test_processes_write_the_bytes_that_one_process_writes(plan: ShardPlan, tmp_
     assert {k: s.sha256 for k, s in alone.shards.items()} == {
         k: s.sha256 for k, s in two.shards.items()
     }
+
+
+def test_a_folder_takes_one_driver_at_a_time(plan: ShardPlan) -> None:
+    with alone_in(plan.folder, "is testing"), pytest.raises(UserError, match="is sampling into"):
+        run(plan)
+    assert list(plan.folder.iterdir()) == []
+    assert run(plan).is_complete
