@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -31,12 +33,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def begin(weights: Path, folder: Path) -> subprocess.Popen[str]:
+def begin(
+    weights: Path, folder: Path, *, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.shard_driver", str(weights), str(folder)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=before,  # noqa: PLW1509 - no threads here yet
         env={"HOME": str(folder.parent), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
     )
 
@@ -48,10 +53,15 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardManifest:
+def whole_folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "shards"
     end(begin(weights, folder))
-    return known(folder)
+    return folder
+
+
+@pytest.fixture
+def whole(whole_folder: Path) -> ShardManifest:
+    return known(whole_folder)
 
 
 def known(folder: Path) -> ShardManifest:
@@ -114,3 +124,44 @@ def test_a_killed_driver_leaves_no_worker_and_goes_on_where_it_was(
     end(begin(weights, folder))
     assert {n: known(folder).path_of(n, folder).stat().st_mtime_ns for n in kept} == times
     assert_same(folder, whole)
+
+
+def test_ctrl_c_leaves_no_worker_and_what_was_finished(
+    weights: Path, whole: ShardManifest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    # A terminal sends Ctrl-C to the whole group.
+    process = begin(weights, folder, before=os.setsid)
+    wait_for(process, folder, random.randint(2, N_SHARDS // 2))
+    workers = workers_of(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode != 0
+    deadline = time.monotonic() + DEADLINE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline, "workers outlived their driver"
+        time.sleep(0.05)
+    assert known(folder).shards
+    end(begin(weights, folder))
+    assert_same(folder, whole)
+
+
+def test_a_disk_that_takes_no_more_costs_no_shard_that_was_finished(
+    weights: Path, whole: ShardManifest, whole_folder: Path, tmp_path: Path
+) -> None:
+    """No file may grow beyond what the smallest shard needs: some are written, some are refused."""
+    sizes = sorted(path.stat().st_size for path in whole_folder.glob("shard-*"))
+    folder = tmp_path / "shards"
+    process = begin(weights, folder, before=lambda: limit_files(sizes[len(sizes) // 2]))
+    told = process.communicate(timeout=DEADLINE_S)[1]
+    assert process.returncode != 0
+    assert "File too large" in told
+    assert list(folder.glob("shard-*.parquet.*")) == []
+    end(begin(weights, folder))
+    assert_same(folder, whole)
+
+
+def limit_files(n_bytes: int) -> None:
+    """Let no file of this process and its children grow beyond so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
