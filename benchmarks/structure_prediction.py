@@ -36,12 +36,11 @@ from typing import Any
 import numpy as np
 
 from matgen.crystal.composition import reduced_formula
+from matgen.evaluation.intervals import wilson
 from matgen.io.writing import write_samples
 from matgen.records import Crystal, Sample
 from matgen_datasets.held_out import is_held_out
 from matgen_datasets.mp_le20 import MpLe20
-
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -200,18 +199,11 @@ def table(figures: dict[str, Any], n: int) -> str:
         if value is None:
             continue
         if name.startswith("match_rate"):
-            low, high = wilson(value, n)
+            low, high = wilson(round(value * n), n)
             lines.append(f"| {name} | {100 * value:.1f} % | {100 * low:.1f} to {100 * high:.1f} |")
         else:
             lines.append(f"| {name} | {value:.4f} | |")
     return "\n".join(lines)
-
-
-def wilson(rate: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rate. Source: Wilson, JASA 22, 209 (1927)."""
-    middle = (rate + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
-    half = _Z95 * math.sqrt(rate * (1 - rate) / n + _Z95**2 / (4 * n * n)) / (1 + _Z95**2 / n)
-    return middle - half, middle + half
 
 
 if __name__ == "__main__":
