@@ -14,7 +14,7 @@ from matgen.atomic import replacing_folder
 from matgen.errors import BadFile, BadOptions
 from matgen.io.digests import sha256_of
 from matgen.io.download import FETCHED, RemoteFile, download
-from matgen.models.store import SHIPPED
+from matgen.models.store import named_models
 from matgen.models.sums import SUMS, differing, read_sums
 
 if TYPE_CHECKING:
@@ -84,12 +84,14 @@ def pull(
         UserError: the network; says what to do.
     """
     called = name or source.name
-    if not _NAME.fullmatch(called) or called == SHIPPED:
+    if not _NAME.fullmatch(called):
         raise BadOptions(f"a model cannot be called {called!r}: choose a name with --name")
     target = folder / called
-    if target.exists():
+    taken = {model.name: model.folder for model in named_models()}
+    if called in taken or target.exists():
         raise BadOptions(
-            f"there is a model {called} already ({target}): choose another --name, or delete that"
+            f"there is a model {called} already ({taken.get(called, target)}): choose another name "
+            "with --name"
         )
     if isinstance(source.place, str):
         place = source.place

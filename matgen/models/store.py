@@ -56,14 +56,11 @@ def find_model(name: str | Path | None = None) -> Path:
 
 
 def named_models() -> list[NamedModel]:
-    """Return the shipped model, then those that were pulled, by name."""
-    folder = models_folder()
-    pulled = sorted(
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (path / "run.json").exists()
-    )
-    return [
-        NamedModel(SHIPPED, shipped_model()),
-        *(NamedModel(path.name, path) for path in pulled),
-    ]
+    """Return the shipped models, the default one first, then those that were pulled, by name."""
+    default = shipped_model()
+    shipped = [default, *(path for path in _runs_in(default.parent) if path != default)]
+    return [NamedModel(path.name, path) for path in (*shipped, *_runs_in(models_folder()))]
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("*/run.json"))

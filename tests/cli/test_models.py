@@ -69,7 +69,8 @@ def test_pulled_models_are_used_by_their_name(cli: Cli, packed: Path, tmp_path: 
     done = cli("model", "pull", packed, "--sha256", sha256_of(packed / SUMS))
     assert done.returncode == 0, done.stderr
     listed = json.loads(cli("model", "list", "--json").stdout)
-    assert [model["name"] for model in listed] == [SHIPPED, "mine"]
+    names = [model["name"] for model in listed]
+    assert (names[0], names[-1]) == (SHIPPED, "mine")
     assert "mine" in cli("model", "list").stdout
     verified = json.loads(cli("model", "verify", "mine", "--json").stdout)
     assert verified["files"] == 4
@@ -83,13 +84,13 @@ def test_pulled_models_are_used_by_their_name(cli: Cli, packed: Path, tmp_path: 
     assert "there is a model mine already" in done.stderr
     done = cli("sample", "--model", "yours", "-n", 1, "--out", tmp_path / "t.extxyz")
     assert done.returncode == 2
-    assert "known models: default, mine" in done.stderr
+    assert f"known models: {', '.join(names)} (" in done.stderr
 
 
-def test_the_shipped_model_is_whole(cli: Cli) -> None:
+def test_without_a_name_the_default_is_meant(cli: Cli) -> None:
     done = cli("model", "verify")
     assert done.returncode == 0, done.stderr
-    assert "files are what their checksums say" in done.stdout
+    assert str(find_model()) in done.stdout
     assert cli("model", "card").stdout == (find_model() / CARD).read_text()
 
 
@@ -165,13 +166,30 @@ def test_checksums_that_are_none_or_lead_elsewhere_are_refused(
         read_sums(tmp_path / SUMS)
 
 
-@pytest.mark.parametrize("name", ["../x", ".hidden", SHIPPED, ""])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("../x", "cannot be called"),
+        (".hidden", "cannot be called"),
+        ("", "cannot be called"),
+        (SHIPPED, "there is a model default already"),
+    ],
+)
 def test_names_that_lead_elsewhere_or_are_taken_are_refused(
-    name: str, packed: Path, tmp_path: Path
+    name: str, told: str, packed: Path, tmp_path: Path
 ) -> None:
     source = ModelSource(packed, name)
-    with pytest.raises(BadOptions, match="cannot be called"):
+    with pytest.raises(BadOptions, match=told):
         pull(source, tmp_path / "models", observer=Silent())
+    assert not (tmp_path / "models").exists()
+
+
+def test_every_shipped_model_is_whole_and_has_a_card(cli: Cli) -> None:
+    for folder in sorted(find_model().parent.iterdir()):
+        done = cli("model", "verify", folder.name)
+        assert done.returncode == 0, done.stderr
+        assert "4 files are what their checksums say" in done.stdout
+        assert (folder / CARD).exists()
 
 
 def test_a_folder_without_checksums_is_no_packed_model(run_folder: Path, tmp_path: Path) -> None:
