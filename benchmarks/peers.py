@@ -66,6 +66,8 @@ class Arm:
     relaxed: bool = False
 
 
+CHOSEN = ("--unseen-formulas", "--min-distance", "0.5", "--best-of", "8", "--rank-by", "structure")
+"""What a person who wants new stable crystals would add to ``matgen sample``."""
 ARMS = {
     "diffcsp": Arm("DiffCSP"),
     "diffcsp_pp": Arm("DiffCSP++"),
@@ -73,6 +75,10 @@ ARMS = {
     "wyformer_diffcsp_pp": Arm("WyFormer + DiffCSP++"),
     "flowmm": Arm("FlowMM, relaxed and chosen", relaxed=True),
     "matgen": Arm("matgen, shipped model", ("--seed", "0")),
+    "matgen_mp20": Arm("matgen, MP-20 only", ("--model", "mp20", "--seed", "0")),
+    "matgen_mp20_chosen": Arm(
+        "matgen, MP-20 only, rules and ranking", ("--model", "mp20", "--seed", "0", *CHOSEN)
+    ),
     "ion_exchange": Arm("ion exchange", ("--generator", "ion_exchange")),
     "random_prototypes": Arm("random prototypes", ("--generator", "random_prototypes")),
     "real": Arm("real crystals (MP-20 val)"),
@@ -206,9 +212,13 @@ def _write_kept(arm: str, options: argparse.Namespace, path: Path) -> None:
 
 
 def _keep(options: argparse.Namespace, out: Path) -> None:
-    """Keep the relaxed crystals of every arm beside this script, for ``--kept``."""
+    """Keep the relaxed crystals of the arms beside this script, for ``--kept``.
+
+    Other arms that are kept already stay.
+    """
     _keep_drawn(options, out)
-    rows = []
+    path = DATA / f"relaxed_{options.relax}.parquet"
+    rows = _of_other_arms(path, options.arms)
     for arm in options.arms:
         for entry in entries(out / f"{arm}-evaluation" / "relaxed.extxyz"):
             crystal = entry.crystal or entry.overlapping
@@ -236,16 +246,19 @@ def _keep(options: argparse.Namespace, out: Path) -> None:
             "frac_coords": pa.list_(pa.float64()),
         }
     )
-    pq.write_table(
-        pa.Table.from_pylist(rows, schema),
-        DATA / f"relaxed_{options.relax}.parquet",
-        compression="zstd",
-    )
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
+
+
+def _of_other_arms(path: Path, arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of a kept file that are of none of these arms."""
+    kept: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.exists() else []
+    return [row for row in kept if row["arm"] not in arms]
 
 
 def _keep_drawn(options: argparse.Namespace, out: Path) -> None:
     """Keep the crystals that were drawn here."""
-    rows = [
+    rows = _of_other_arms(DATA / "drawn.parquet", options.arms)
+    rows += [
         {
             "id": f"{arm}-{number}",
             "arm": arm,
