@@ -125,6 +125,10 @@ def pull(
     sha256: Annotated[
         str | None, typer.Option(help="SHA-256 that its SHA256SUMS must have.")
     ] = None,
+    hub: Annotated[
+        str | None,
+        typer.Option(envvar="HF_ENDPOINT", show_envvar=True, help="A mirror of the Hub."),
+    ] = None,
 ) -> None:
     """Fetch a packed model, check it, and give it a name for --model.
 
@@ -133,16 +137,15 @@ def pull(
     """
     from matgen.commands.console import catalog_of, say
     from matgen.commands.data_fetch import Bars
-    from matgen.models.pull import ModelSource
+    from matgen.models.pull import HUB, ModelSource
     from matgen.models.pull import pull as fetch
     from matgen.models.store import models_folder
     from matgen.models.verify import verify as check
 
     try:
         with Bars() as bars:
-            folder = fetch(
-                ModelSource.parse(source), models_folder(), name=name, sha256=sha256, observer=bars
-            )
+            where = ModelSource.parse(source, hub=hub or HUB)
+            folder = fetch(where, models_folder(), name=name, sha256=sha256, observer=bars)
     except KeyboardInterrupt:
         say("stopped; what arrived is kept, and the same command goes on from there")
         raise typer.Exit(130) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from matgen.models.sums import SUMS, differing, read_sums
 if TYPE_CHECKING:
     from matgen.roles.dataset import FetchObserver
 
-_HUB: Final = "https://huggingface.co"
+HUB: Final = "https://huggingface.co"
 _HUB_NAME: Final = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -38,19 +37,19 @@ class ModelSource:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> ModelSource:
+    def parse(cls, text: str, *, hub: str = HUB) -> ModelSource:
         """Read a folder, ``https://…`` of a folder, or ``hf:ORGANISATION/NAME[@REVISION]``.
 
-        ``HF_ENDPOINT`` names a mirror of the Hub, as for Hugging Face's own tools.
+        Args:
+            hub: Address of the Hugging Face Hub, or of a mirror.
 
         Raises:
             BadOptions: none of them.
         """
         if match := _HUB_NAME.fullmatch(text):
-            endpoint = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
-            return cls(
-                f"{endpoint}/{match[1]}/resolve/{match[2] or 'main'}", match[1].partition("/")[2]
-            )
+            revision = match[2] or "main"
+            address = f"{hub.rstrip('/')}/{match[1]}/resolve/{revision}"
+            return cls(address, match[1].partition("/")[2])
         if text.startswith(("https://", "http://")):
             return cls(text.rstrip("/"), text.rstrip("/").rpartition("/")[2])
         if Path(text).is_dir():

@@ -124,12 +124,11 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_found(
 
 
 def test_the_hub_and_its_mirrors_serve_models_whole_or_not_at_all(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packed: Path, tmp_path: Path
 ) -> None:
     models = tmp_path / "models"
     with serving(hub(packed)) as server:  # type: ignore[arg-type]  # a handler
-        monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
-        source = ModelSource.parse("hf:some/one@v1")
+        source = ModelSource.parse("hf:some/one@v1", hub=server.url + "/")
         folder = pull(source, models, observer=Silent())
         assert folder == models / "one"
         for name in (*NEEDED, CARD, SUMS):
@@ -137,8 +136,9 @@ def test_the_hub_and_its_mirrors_serve_models_whole_or_not_at_all(
         assert {path.name for path in models.iterdir()} == {"one"}
         with pytest.raises(BadFile, match="not the one with the checksum"):
             pull(source, models, name="two", sha256="0" * 64, observer=Silent())
+        other = ModelSource.parse("hf:some/one@v2", hub=server.url)
         with pytest.raises(UserError, match="404"):
-            pull(ModelSource.parse("hf:some/one@v2"), models, name="two", observer=Silent())
+            pull(other, models, name="two", observer=Silent())
 
         def torn(name: str, content: bytes) -> bytes:
             flipped = content[:-1] + bytes([content[-1] ^ 1])
