@@ -46,9 +46,7 @@ class LlamaNetwork(LanguageModel):
             features_VF = torch.as_tensor(vocabulary.features_VF)
             self.token_map = nn.Linear(features_VF.shape[1], settings.width, bias=False)
             self.register_buffer("_features_VF", features_VF, persistent=False)
-            self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]  # torch leaves it so
-                lambda *_: self._forget_vectors()
-            )
+            self.register_load_state_dict_post_hook(_forget_vectors)  # type: ignore[no-untyped-call]  # torch leaves it so
         self._finished_VD: Tensor | None = None
         self.places: nn.Embedding | None = None
         if settings.learned_positions:
@@ -145,12 +143,9 @@ class LlamaNetwork(LanguageModel):
 
     def train(self, mode: bool = True) -> LlamaNetwork:  # noqa: FBT001, FBT002 - torch's signature
         """Change between training and use; vectors of tokens are added up anew for either."""
-        self._forget_vectors()
+        self._finished_VD = None
         super().train(mode)
         return self
-
-    def _forget_vectors(self) -> None:
-        self._finished_VD = None
 
     def _vectors(self) -> Tensor:
         """Return (V, D) vectors of the tokens, added up once while nothing is learned."""
@@ -179,6 +174,11 @@ class LlamaNetwork(LanguageModel):
     def _rotations(self, places: Tensor) -> Rotation:
         head_width = self.settings.width // self.settings.heads
         return rotations(places, head_width, self.settings.rope_base)
+
+
+def _forget_vectors(network: LlamaNetwork, _: object) -> None:
+    """Add up the vectors of tokens anew; called when other weights were loaded."""
+    network._finished_VD = None  # noqa: SLF001 - a hook of its own class
 
 
 class Block(nn.Module):
