@@ -75,10 +75,7 @@ ARMS = {
     "wyformer_diffcsp_pp": Arm("WyFormer + DiffCSP++"),
     "flowmm": Arm("FlowMM, relaxed and chosen", relaxed=True),
     "matgen": Arm("matgen, shipped model", ("--seed", "0")),
-    "matgen_mp20": Arm("matgen, MP-20 only", ("--model", "mp20", "--seed", "0")),
-    "matgen_mp20_chosen": Arm(
-        "matgen, MP-20 only, rules and ranking", ("--model", "mp20", "--seed", "0", *CHOSEN)
-    ),
+    "matgen_chosen": Arm("matgen, rules and ranking", ("--seed", "0", *CHOSEN)),
     "ion_exchange": Arm("ion exchange", ("--generator", "ion_exchange")),
     "random_prototypes": Arm("random prototypes", ("--generator", "random_prototypes")),
     "real": Arm("real crystals (MP-20 val)"),

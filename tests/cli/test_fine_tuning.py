@@ -255,5 +255,5 @@ def test_a_dry_run_tells_what_would_be_taken_over(cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["from"] == "default"
-    assert told["backbone"]["width"] == 160
+    assert told["backbone"]["width"] == 256
     assert "from default: 1,494 tokens, 8 conditions" in done.stderr

@@ -155,6 +155,11 @@ def test_the_nearest_tokens_of_any_reduced_cell_are_allowed_one_by_one(
     parameters = lattice_parameters(vectors(gram))
     bins, inside = BINS.lattice_bins(parameters)
     assume(inside.all())
+    # Half way between two points equal lengths are rounded apart by the last bit of a root.
+    steps = np.array(
+        [(p - g.lowest) / g.step for p, g in zip(parameters, BINS.lattice, strict=True)]
+    )
+    assume((np.abs(steps % 1 - 0.5) > 1e-6).all())
     [system] = (name for name, types in SYSTEMS.items() if row.bravais in types)
     lattices = ReducedLattices(BINS, system)
     cell = torch.from_numpy(bins)[None]

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
 
 from matgen.elements import symbols
 from matgen.evaluation.cohort import Cohort
@@ -120,10 +122,26 @@ def test_masks_and_partners_are_lemats(golden: dict[str, Any], perturbed: list[C
     assert sum(map(bool, novel.mask)) / len(perturbed) == want["novelty"]
 
 
+CUBIC_PAIR = 135
+"""Two body-centred cubes in primitive cells: whether pymatgen finds the one in the other depends on
+how the processor rounds (on a Xeon with AMX it does not, on the EPYC that wrote the file it did)."""
+
+
+def _pymatgen_answers_as_in_the_file(predictions: dict[str, Any]) -> bool:
+    pair = predictions["pairs"][CUBIC_PAIR]
+    cells = (pair["prediction"], pair["truth"])
+    one, other = (Structure(c["lattice"], c["species"], c["frac_coords"]) for c in cells)
+    found = StructureMatcher(stol=0.5, angle_tol=10, ltol=0.3).get_rms_dist(one, other)
+    return (found is None) == (predictions["distances"]["cdvae"][CUBIC_PAIR] is None)
+
+
 def _check_distances(saved: dict[str, Any], name: str, step: int) -> None:
     matcher = matcher_named(name)
     assert isinstance(matcher, OrderedMatcher)
+    same_processor = _pymatgen_answers_as_in_the_file(saved)
     for index in range(0, len(saved["pairs"]), step):
+        if index == CUBIC_PAIR and not same_processor:
+            continue
         pair, want = saved["pairs"][index], saved["distances"][name][index]
         found = matcher.closest(
             Candidate(_crystal(pair["prediction"])), Candidate(_crystal(pair["truth"]))
@@ -160,6 +178,8 @@ def test_answers_of_pairs_are_mattergens(predictions: dict[str, Any], name: str)
 def test_match_rate_rmse_metre_and_crmse_are_the_published_codes(
     predictions: dict[str, Any], name: str
 ) -> None:
+    if not _pymatgen_answers_as_in_the_file(predictions):
+        pytest.skip("pymatgen itself answers otherwise on this processor")
     pairs = predictions["pairs"]
     samples = [Sample(i, _crystal(pair["prediction"])) for i, pair in enumerate(pairs)]
     truth = [Record(str(i), _crystal(pair["truth"])) for i, pair in enumerate(pairs)]

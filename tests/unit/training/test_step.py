@@ -95,7 +95,7 @@ def test_a_bad_step_changes_neither_weights_nor_averages(optimizer: str, poison:
 
 
 def test_a_spike_is_skipped_once_it_is_known_what_is_usual() -> None:
-    chosen = settings(spike_factor=3.0)
+    chosen = settings(spike_factor=10.0)
     model = small_model()
     learns = learner(model, chosen)
     objective = learns._joined
@@ -104,7 +104,7 @@ def test_a_spike_is_skipped_once_it_is_known_what_is_usual() -> None:
     skipped = []
     for step in range(CALM_STEPS + 3):
         # Early on a long gradient is no spike yet; later it is.
-        objective.kind_weights.fill_(100.0 if step in {3, CALM_STEPS + 1} else 1.0)
+        objective.kind_weights.fill_(1000.0 if step in {3, CALM_STEPS + 1} else 1.0)
         skipped.append(bool(taken(learns, chosen, np.arange(5), step)[2]))
     assert [step for step, bad in enumerate(skipped) if bad] == [CALM_STEPS + 1]
 
@@ -122,7 +122,7 @@ class LittleMemory(Llama):
                     raise torch.OutOfMemoryError("no memory")
                 return super().hidden(x_TD, layout)
 
-        return Network(self, vocabulary)
+        return Network(self, vocabulary, max_positions)
 
 
 def in_little_memory(room: int) -> ModelSpec:
