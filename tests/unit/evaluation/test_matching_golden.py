@@ -124,7 +124,7 @@ def test_masks_and_partners_are_lemats(golden: dict[str, Any], perturbed: list[C
 
 CUBIC_PAIR = 135
 """Two body-centred cubes in primitive cells: whether pymatgen finds the one in the other depends on
-how the processor rounds (on a Xeon with AMX it does not, on the EPYC that wrote the file it did)."""
+how the processor rounds: on a Xeon with AMX it does not, on the EPYC that wrote the file it did."""
 
 
 def _pymatgen_answers_as_in_the_file(predictions: dict[str, Any]) -> bool:
